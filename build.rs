@@ -1,0 +1,50 @@
+//! Compiles the protocol definition (without a `protoc` on the machine) and
+//! notes what `--version` tells.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::{env, error, fs};
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn error::Error>> {
+    protocol()?;
+    facts();
+    Ok(())
+}
+
+fn protocol() -> Result<(), Box<dyn error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(["sd.proto"], ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("sd.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .build_server(false)
+        .build_transport(false)
+        .compile_fds(descriptors)?;
+    Ok(())
+}
+
+/// A fact that cannot be found out is "unknown": a source archive has no git.
+fn facts() {
+    println!("cargo:rerun-if-changed=.git/HEAD");
+    println!("cargo:rerun-if-changed=.git/refs/heads");
+    let commit = said("git", &["rev-parse", "--short=12", "HEAD"]);
+    let compiler = said(&env::var("RUSTC").unwrap_or_default(), &["--version"]);
+    let target = env::var("TARGET").unwrap_or_else(|_| "unknown".into());
+    let profile = env::var("PROFILE").unwrap_or_else(|_| "unknown".into());
+    println!("cargo:rustc-env=BUILD_COMMIT={commit}");
+    println!("cargo:rustc-env=BUILD_COMPILER={compiler}");
+    println!("cargo:rustc-env=BUILD_TARGET={target}");
+    println!("cargo:rustc-env=BUILD_PROFILE={profile}");
+}
+
+fn said(program: &str, arguments: &[&str]) -> String {
+    Command::new(program)
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())
+        .and_then(|output| String::from_utf8(output.stdout).ok())
+        .map_or_else(|| "unknown".into(), |text| text.trim().to_owned())
+}

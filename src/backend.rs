@@ -1,0 +1,117 @@
+//! The contract that a store implements, and the stores.
+//!
+//! A store keeps [`Record`]s under their [`Key`]s, with a [`Revision`] each. It
+//! knows nothing of leases, renewing or order: all behaviour is the registry's,
+//! once, for every store. What a store must do:
+//!
+//! - [`Backend::write`] is atomic, and durable (as far as the store is) when it
+//!   returns; a condition that does not hold changes nothing.
+//! - A later write of any record has a higher revision than an earlier one.
+//! - [`Backend::watch`] begins with a [`Change::Reset`] of everything, then
+//!   tells every later change in the order of revisions, own writes included.
+//!   Each change has at least the revision of the write that made it. A stream
+//!   that ends or fails is opened again by the caller.
+//!
+//! `backend/contract.rs` tests this over every store.
+
+#[cfg(test)]
+pub(crate) mod contract;
+pub mod memory;
+
+use std::fmt;
+
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+use crate::record::{Key, Record};
+
+/// The version of a stored record. Higher is later, over all records of a store.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+pub struct Revision(pub u64);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A record and the revision at which it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// What is stored.
+    pub record: Record,
+    /// At which revision.
+    pub revision: Revision,
+}
+
+/// One conditional write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Stores a record whose key must be absent.
+    Create(Record),
+    /// Replaces the record that is stored at exactly this revision.
+    Put(Record, Revision),
+    /// Removes the record that is stored at exactly this revision. Removing
+    /// what is absent succeeds.
+    Delete(Key, Revision),
+}
+
+impl Write {
+    /// The key that is written.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match self {
+            Self::Create(record) | Self::Put(record, _) => record.key(),
+            Self::Delete(key, _) => key.clone(),
+        }
+    }
+}
+
+/// Why a write was not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The condition did not hold: this is what is stored instead, if anything.
+    /// Final; the caller decides anew.
+    #[error("the record was changed by somebody else")]
+    Conflict(Option<Box<Stored>>),
+    /// The store cannot be reached or cannot take writes now. Whether the write
+    /// was made is unknown; trying again is safe because it is conditional.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The store will not take this record, now or later, until somebody mends
+    /// what the text names.
+    #[error("the store refused the record: {0}")]
+    Refused(String),
+}
+
+/// What a watch tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Everything that is stored; what is not in it is gone.
+    Reset(Vec<Stored>),
+    /// A record was created or replaced.
+    Put(Stored),
+    /// A record was removed, by the write with this revision.
+    Delete(Key, Revision),
+}
+
+/// A watch broke; open a new one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the watch broke: {0}")]
+pub struct WatchError(pub String);
+
+/// A store.
+pub trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// Makes one conditional write and returns the revision that it made.
+    fn write(&self, write: Write) -> BoxFuture<'static, Result<Revision, WriteError>>;
+
+    /// Everything that is stored, then every change.
+    fn watch(&self) -> BoxStream<'static, Result<Change, WatchError>>;
+
+    /// Asks the store for a sign of life: one cheap request that succeeds only
+    /// if the store would answer others too.
+    fn ping(&self) -> BoxFuture<'static, Result<(), WriteError>>;
+}

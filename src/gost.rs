@@ -1,0 +1,1 @@
+//! gost's service-discovery plugin protocol, over HTTP and gRPC.

@@ -1,0 +1,9 @@
+//! Tunnel Registry.
+pub mod backend;
+pub mod gost;
+pub mod lease;
+pub mod metrics;
+pub mod record;
+pub mod registry;
+pub mod server;
+pub mod time;

@@ -1,0 +1,1 @@
+//! Accepting connections, bounding them, and knowing who closed them.
