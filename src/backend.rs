@@ -16,6 +16,7 @@
 
 #[cfg(test)]
 pub(crate) mod contract;
+pub mod follow;
 pub mod memory;
 
 use std::fmt;
@@ -90,8 +91,8 @@ pub enum WriteError {
 /// What a watch tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Everything that is stored; what is not in it is gone.
-    Reset(Vec<Stored>),
+    /// Everything that is stored at this revision; what is not in it is gone.
+    Reset(Vec<Stored>, Revision),
     /// A record was created or replaced.
     Put(Stored),
     /// A record was removed, by the write with this revision.

@@ -1,9 +1,13 @@
 //! Tunnel Registry.
 pub mod backend;
+pub mod controller;
 pub mod gost;
+pub mod index;
 pub mod lease;
 pub mod metrics;
 pub mod record;
 pub mod registry;
 pub mod server;
 pub mod time;
+pub mod upkeep;
+pub mod writeback;

@@ -1,9 +1,31 @@
 //! The registry: what every way in calls, whatever the store is.
 
+pub mod core;
+pub mod events;
+pub mod lives;
+pub mod order;
+pub mod patience;
+pub mod presence;
+pub mod queue;
+pub mod restore;
+pub mod sync;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::backend::{Change, Revision, Write, WriteError};
 use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name};
+use crate::registry::core::{Core, Registered, Setup};
+use crate::registry::events::Event;
+use crate::registry::sync::Made;
+use crate::time::Now;
 
 /// One connection to the registry; never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +51,9 @@ pub struct Caller {
     /// The host that the caller is on: the peer's address, or the pod's own
     /// when the peer is on loopback in a pod.
     pub host: IpAddr,
+    /// Whether the connection lasts as long as the caller does (gRPC), so that
+    /// its end tells something; over HTTP connections come and go.
+    pub lasting: bool,
 }
 
 impl Caller {
@@ -42,6 +67,7 @@ impl Caller {
             connection,
             peer,
             host: own.copied().unwrap_or(peer),
+            lasting: false,
         }
     }
 }
@@ -79,41 +105,227 @@ pub enum Refusal {
     NotReady,
 }
 
-/// The registry.
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Endpoints in all.
+    pub endpoints: usize,
+    /// Endpoints of one tunnel.
+    pub per_tunnel: usize,
+    /// Endpoints of one node.
+    pub per_node: usize,
+    /// Writes that wait for the store.
+    pub queue: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            endpoints: 500_000,
+            per_tunnel: 1_024,
+            per_node: 65_536,
+            queue: 100_000,
+        }
+    }
+}
+
+/// The registry: [`Core`] behind a lock, with a clock, and with callers who wait
+/// until the store has what they registered.
 #[derive(Debug)]
-pub struct Registry {}
+pub struct Registry {
+    inner: Mutex<Inner>,
+    /// Told when a write may have become due.
+    writes: Notify,
+    /// How long a caller waits for the store.
+    wait: Duration,
+}
+
+#[derive(Debug)]
+struct Inner {
+    core: Core,
+    waiters: HashMap<EndpointKey, Vec<oneshot::Sender<()>>>,
+}
 
 impl Registry {
-    /// Registers an endpoint, or renews it when it is known as it is. Waits at
-    /// most the register bound for the store; the write goes on regardless.
+    /// A registry that knows nothing yet. `wait` bounds how long a caller waits
+    /// for the store.
+    #[must_use]
+    pub fn new(setup: Setup, wait: Duration) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                core: Core::new(setup, Now::read()),
+                waiters: HashMap::new(),
+            }),
+            writes: Notify::new(),
+            wait,
+        }
+    }
+
+    /// Registers an endpoint, or renews it when it is known as it is. Waits a
+    /// bounded time for the store; the write goes on regardless, also when the
+    /// caller goes away.
     ///
     /// # Errors
     /// When a limit is reached.
-    pub async fn register(&self, _caller: &Caller, _endpoint: Endpoint) -> Result<Kept, Refusal> {
-        Ok(Kept::Stored)
+    pub async fn register(&self, caller: &Caller, endpoint: Endpoint) -> Result<Kept, Refusal> {
+        let key = endpoint.key.clone();
+        let stored = {
+            let mut inner = self.inner.lock();
+            match inner.core.register(Now::read(), caller, endpoint)? {
+                Registered::Known | Registered::Absorbed => return Ok(Kept::Stored),
+                Registered::Queued => inner.wait_for(key),
+            }
+        };
+        Ok(self.stored(stored).await)
     }
 
     /// Notes that an endpoint lives. Answers from memory, whatever the store does.
-    pub fn renew(&self, _caller: &Caller, _key: &EndpointKey) {}
+    pub fn renew(&self, caller: &Caller, key: &EndpointKey) {
+        let mut inner = self.inner.lock();
+        let before = inner.core.queue.len();
+        inner.core.renew(Now::read(), caller, key);
+        // Rare: a renewal brings back what was released or had gone.
+        if inner.core.queue.len() != before {
+            self.writes.notify_one();
+        }
+    }
 
     /// Withdraws an endpoint: it is not offered from now on. Waits like
     /// [`Registry::register`] for the store.
-    pub async fn deregister(&self, _caller: &Caller, _key: &EndpointKey) -> Kept {
-        Kept::Stored
+    pub async fn deregister(&self, caller: &Caller, key: &EndpointKey) -> Kept {
+        let stored = {
+            let mut inner = self.inner.lock();
+            if !inner.core.deregister(Now::read(), caller, key) {
+                return Kept::Stored;
+            }
+            inner.wait_for(key.clone())
+        };
+        self.stored(stored).await
+    }
+
+    async fn stored(&self, stored: oneshot::Receiver<()>) -> Kept {
+        self.writes.notify_one();
+        match tokio::time::timeout(self.wait, stored).await {
+            Ok(Ok(())) => Kept::Stored,
+            Ok(Err(_)) | Err(_) => Kept::Pending,
+        }
     }
 
     /// Who holds a tunnel, in the order of routing. Does no I/O.
     ///
     /// # Errors
     /// [`Refusal::NotReady`] before the store was read: an empty answer would be a lie.
-    pub fn get(
-        &self,
-        _caller: &Caller,
-        _tunnel: &Name,
-    ) -> Result<Vec<Arc<EndpointRecord>>, Refusal> {
-        Ok(Vec::new())
+    pub fn get(&self, caller: &Caller, tunnel: &Name) -> Result<Vec<Arc<EndpointRecord>>, Refusal> {
+        self.inner.lock().core.get(Now::read(), caller, tunnel)
     }
 
     /// A connection has ended.
-    pub fn closed(&self, _connection: ConnectionId, _by: ClosedBy) {}
+    pub fn closed(&self, connection: ConnectionId, by: ClosedBy) {
+        self.inner.lock().core.closed(connection, by);
+    }
+
+    /// Takes at most `max` writes that are due.
+    #[must_use]
+    pub fn take_writes(&self, max: usize) -> Vec<(Made, Write)> {
+        let mut inner = self.inner.lock();
+        let now = Now::read();
+        std::iter::from_fn(|| inner.core.next_write(now))
+            .take(max)
+            .collect()
+    }
+
+    /// Writes have ended.
+    pub fn written(&self, ended: &[(Made, Result<Revision, WriteError>)]) {
+        let mut inner = self.inner.lock();
+        let now = Now::read();
+        for (made, result) in ended {
+            if inner.core.written(now, made, result) {
+                inner.is_stored(&made.key);
+            }
+        }
+    }
+
+    /// Waits until a write may have become due.
+    pub async fn write_wanted(&self) {
+        self.writes.notified().await;
+    }
+
+    /// When the next write is due if nothing else happens.
+    #[must_use]
+    pub fn next_write_due(&self) -> Option<Instant> {
+        self.inner.lock().core.queue.next_due()
+    }
+
+    /// How many writes wait or are under way.
+    #[must_use]
+    pub fn waiting_writes(&self) -> usize {
+        self.inner.lock().core.queue.len()
+    }
+
+    /// The store's watch tells changes, in order.
+    pub fn apply(&self, changes: Vec<Change>) {
+        let mut inner = self.inner.lock();
+        let now = Now::read();
+        for change in changes {
+            inner.core.apply(now, change);
+        }
+        drop(inner);
+        // A change may have shown that something is to be written.
+        self.writes.notify_one();
+    }
+
+    /// Looks at the endpoints at positions `from..from + count`; returns whether
+    /// there are more behind them.
+    #[must_use]
+    pub fn sweep(&self, from: usize, count: usize) -> bool {
+        let mut inner = self.inner.lock();
+        let before = inner.core.queue.len();
+        inner.core.sweep(Now::read(), from, count);
+        if inner.core.queue.len() != before {
+            self.writes.notify_one();
+        }
+        from + count < inner.core.index.positions()
+    }
+
+    /// The positions that [`Registry::sweep`] takes lie below this.
+    #[must_use]
+    pub fn positions(&self) -> usize {
+        self.inner.lock().core.index.positions()
+    }
+
+    /// Takes the events that wait to be logged.
+    #[must_use]
+    pub fn take_events(&self) -> Vec<Event> {
+        self.inner.lock().core.events.take()
+    }
+
+    /// How many nodes have endpoints.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.inner.lock().core.presence.len()
+    }
+
+    /// How many endpoints a node has.
+    #[must_use]
+    pub fn endpoints_of(&self, node: &Name) -> usize {
+        self.inner.lock().core.presence.endpoints(node)
+    }
+}
+
+impl Inner {
+    fn wait_for(&mut self, key: EndpointKey) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        let waiters = self.waiters.entry(key).or_default();
+        // Those who gave up would pile up while the store is away.
+        waiters.retain(|waiter| !waiter.is_closed());
+        waiters.push(sender);
+        receiver
+    }
+
+    fn is_stored(&mut self, key: &EndpointKey) {
+        for waiter in self.waiters.remove(key).into_iter().flatten() {
+            // One who gave up meanwhile does not mind.
+            let _gone = waiter.send(());
+        }
+    }
 }

@@ -1,0 +1,4 @@
+//! Collecting what nobody maintains. [`plan`] decides; [`collect`] does.
+
+pub mod collect;
+pub mod plan;

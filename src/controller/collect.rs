@@ -1,0 +1,95 @@
+//! The task that deletes what the plan says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream;
+use parking_lot::Mutex;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::follow::follow;
+use crate::backend::{Backend, Revision, Write, WriteError};
+use crate::controller::plan::{Census, Plan};
+use crate::record::{EndpointKey, Key, Name};
+use crate::registry::Registry;
+use crate::time::Now;
+
+/// How often the store is asked for a sign of life, and what is due deleted.
+const TICK: Duration = Duration::from_secs(1);
+/// A request that takes longer has failed.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Deletes under way at once.
+const DELETES_AT_ONCE: usize = 256;
+
+/// Collects until `stop`.
+pub async fn run(
+    plan: Arc<Mutex<Plan>>,
+    backend: Arc<dyn Backend>,
+    census: Arc<impl Census>,
+    stop: CancellationToken,
+) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut changes = follow(Arc::clone(&backend));
+    loop {
+        tokio::select! {
+            Some(batch) = changes.next() => {
+                let mut plan = plan.lock();
+                batch.iter().for_each(|change| plan.apply(change));
+            }
+            _ = ticks.tick() => collect(&plan, &*backend, &*census).await,
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn collect(plan: &Mutex<Plan>, backend: &dyn Backend, census: &impl Census) {
+    match timeout(REQUEST_TIMEOUT, backend.ping()).await {
+        Ok(Ok(())) => {}
+        // Nothing is collected on hearsay; the writer reports the outage.
+        Ok(Err(_)) | Err(_) => return,
+    }
+    let due = {
+        let mut plan = plan.lock();
+        let now = Now::read().mono;
+        plan.contact(now);
+        plan.take_due(now, census)
+    };
+    let mut deletes = stream::iter(due)
+        .map(|(key, revision)| delete(backend, key, revision))
+        .buffer_unordered(DELETES_AT_ONCE);
+    while let Some((key, result)) = deletes.next().await {
+        match result {
+            Ok(_) => tracing::debug!(endpoint = %key, "collected"),
+            // Maintained again: the watch tells.
+            Err(WriteError::Conflict(_)) => {}
+            Err(error @ (WriteError::Unavailable(_) | WriteError::Refused(_))) => {
+                tracing::warn!(endpoint = %key, "not collected, tried again: {error}");
+                plan.lock().again(&key);
+            }
+        }
+    }
+}
+
+async fn delete(
+    backend: &dyn Backend,
+    key: EndpointKey,
+    revision: Revision,
+) -> (EndpointKey, Result<Revision, WriteError>) {
+    let write = Write::Delete(Key::Endpoint(key.clone()), revision);
+    let result = timeout(REQUEST_TIMEOUT, backend.write(write)).await;
+    let late = || WriteError::Unavailable(format!("no answer within {REQUEST_TIMEOUT:?}"));
+    (key, result.unwrap_or_else(|_| Err(late())))
+}
+
+impl Census for Registry {
+    fn nodes(&self) -> usize {
+        Self::nodes(self)
+    }
+
+    fn endpoints_of(&self, node: &Name) -> usize {
+        Self::endpoints_of(self, node)
+    }
+}

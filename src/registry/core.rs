@@ -1,0 +1,433 @@
+//! All that the registry decides, as plain functions that take `now`.
+//!
+//! Calls and the store's changes come in; answers, and the writes that are to
+//! be made, go out. No clock, no client, no task.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::backend::Revision;
+use crate::index::{Entry, Index};
+use crate::lease::{Lease, Released, Timing};
+use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name};
+use crate::registry::events::{Event, Events};
+use crate::registry::lives::Lives;
+use crate::registry::order::{self, Candidate, Standing};
+use crate::registry::patience::Patience;
+use crate::registry::presence::Presence;
+use crate::registry::queue::Queue;
+use crate::registry::restore::{Memory, Withdrawn};
+use crate::registry::{Caller, ClosedBy, ConnectionId, Limits, Refusal};
+use crate::time::Now;
+
+/// How a registry is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Who this replica is, as the holder of leases. Must outlive a restart.
+    pub identity: Arc<str>,
+    /// When something silent goes.
+    pub timing: Timing,
+    /// How much is kept.
+    pub limits: Limits,
+    /// For shuffling and for spreading retries.
+    pub seed: u64,
+}
+
+/// The state of a registry.
+#[derive(Debug)]
+pub struct Core {
+    pub(super) setup: Setup,
+    pub(super) index: Index,
+    pub(super) presence: Presence,
+    pub(super) lives: Lives,
+    pub(super) memory: Memory,
+    pub(super) queue: Queue<EndpointKey>,
+    pub(super) events: Events,
+    /// What is withdrawn here but may still be in the store.
+    pub(super) leaving: HashMap<EndpointKey, Leaving>,
+    /// The deletes among them that were made, in the order of revisions.
+    pub(super) deleted: VecDeque<(Revision, EndpointKey)>,
+    pub(super) patience: Patience,
+    random: fastrand::Rng,
+    /// The counted time at which this process started.
+    started: Instant,
+    /// Whether the store has been read.
+    pub(super) ready: bool,
+}
+
+/// What is known of an endpoint that was withdrawn here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// The store may hold it, at this revision if that is known.
+    Stored(Option<Revision>),
+    /// Our delete was made at this revision: what the watch tells from before
+    /// it is old news.
+    Deleted(Revision),
+}
+
+/// What a Register came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// The store has it as it is.
+    Known,
+    /// A write is queued.
+    Queued,
+    /// It was withdrawn before it arrived.
+    Absorbed,
+}
+
+impl Core {
+    /// A registry that has not read its store yet.
+    #[must_use]
+    pub fn new(setup: Setup, now: Now) -> Self {
+        let mut random = fastrand::Rng::with_seed(setup.seed);
+        Self {
+            queue: Queue::new(random.fork()),
+            setup,
+            index: Index::default(),
+            presence: Presence::default(),
+            lives: Lives::default(),
+            memory: Memory::default(),
+            events: Events::default(),
+            leaving: HashMap::new(),
+            deleted: VecDeque::new(),
+            patience: Patience::new(now.mono),
+            random,
+            started: now.mono,
+            ready: false,
+        }
+    }
+
+    /// A connector was announced.
+    ///
+    /// # Errors
+    /// When a limit is reached; nothing is changed then.
+    pub fn register(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        endpoint: Endpoint,
+    ) -> Result<Registered, Refusal> {
+        let at = self.patience.counted(now.mono);
+        let key = endpoint.key.clone();
+        if self.memory.tombstones.get(&key, at) == Some(&Withdrawn::Nothing) {
+            self.events.counts.absorbed += 1;
+            return Ok(Registered::Absorbed);
+        }
+        let known = self.index.get(&key);
+        if known.is_none() {
+            self.room_for(&key)?;
+        }
+        let unchanged = known.is_some_and(|entry| entry.record.endpoint == endpoint);
+        if unchanged {
+            self.heard(now, caller, &key, at);
+        } else {
+            self.memory.ghosts.take(&key, at);
+            let lease = self.held(now);
+            self.put(now, EndpointRecord { endpoint, lease }, Some(at));
+            self.call(caller, &key.node, at);
+        }
+        Ok(match self.queue.contains(&key) {
+            true => Registered::Queued,
+            false => Registered::Known,
+        })
+    }
+
+    fn room_for(&self, key: &EndpointKey) -> Result<(), Refusal> {
+        let limits = &self.setup.limits;
+        if self.index.of_tunnel(&key.tunnel).len() >= limits.per_tunnel {
+            return Err(Refusal::TunnelFull(limits.per_tunnel));
+        }
+        if self.presence.endpoints(&key.node) >= limits.per_node {
+            return Err(Refusal::NodeFull(limits.per_node));
+        }
+        if self.index.len() >= limits.endpoints {
+            return Err(Refusal::Full(limits.endpoints));
+        }
+        if self.queue.len() >= limits.queue {
+            return Err(Refusal::QueueFull(limits.queue));
+        }
+        Ok(())
+    }
+
+    /// A connector lives.
+    pub fn renew(&mut self, now: Now, caller: &Caller, key: &EndpointKey) {
+        let at = self.patience.counted(now.mono);
+        if self.index.get(key).is_some() {
+            self.heard(now, caller, key, at);
+        } else if self.memory.tombstones.get(key, at).is_some() {
+            self.events.counts.absorbed += 1;
+        } else if let Some((_, ghost)) = self.memory.ghosts.take(key, at) {
+            self.events.counts.restored += 1;
+            self.events.push(Event::Restored(key.clone()));
+            let lease = self.held(now);
+            let endpoint = ghost.endpoint.clone();
+            self.put(now, EndpointRecord { endpoint, lease }, Some(at));
+            self.call(caller, &key.node, at);
+        } else {
+            self.events.counts.unknown_renewals += 1;
+            self.memory.claims.insert(key.clone(), (), at);
+        }
+    }
+
+    /// A connector was withdrawn. Returns whether a write is queued.
+    pub fn deregister(&mut self, now: Now, caller: &Caller, key: &EndpointKey) -> bool {
+        let at = self.patience.counted(now.mono);
+        self.memory.ghosts.take(key, at);
+        self.memory.claims.take(key, at);
+        self.call(caller, &key.node, at);
+        let found = if self.take_out(now, key).is_some() {
+            Withdrawn::Something
+        } else {
+            Withdrawn::Nothing
+        };
+        self.memory.tombstones.insert(key.clone(), found, at);
+        self.queue.contains(key)
+    }
+
+    /// Who holds a tunnel, in the order of routing.
+    ///
+    /// # Errors
+    /// [`Refusal::NotReady`] before the store was read.
+    pub fn get(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        tunnel: &Name,
+    ) -> Result<Vec<Arc<EndpointRecord>>, Refusal> {
+        let at = self.patience.counted(now.mono);
+        if !self.ready {
+            return Err(Refusal::NotReady);
+        }
+        let candidates = self
+            .index
+            .of_tunnel(tunnel)
+            .filter(|entry| !own_host(caller, entry) || self.surely_runs(&entry.key().node, at))
+            .map(|entry| Candidate {
+                record: Arc::clone(&entry.record),
+                standing: match self.doubt(entry) {
+                    None => Standing::Healthy,
+                    Some(_) => Standing::Doubtful { heard: entry.heard },
+                },
+            })
+            .collect();
+        Ok(order::route(candidates, &mut self.random))
+    }
+
+    fn surely_runs(&self, node: &Name, at: Instant) -> bool {
+        self.presence.surely_runs(node, at) && !self.lives.is_challenged(node)
+    }
+
+    /// Why an endpoint may be gone, if so.
+    #[must_use]
+    pub fn doubt(&self, entry: &Entry) -> Option<Doubt> {
+        let node = &entry.key().node;
+        if !entry.record.lease.is_held() {
+            Some(Doubt::Released)
+        } else if self.presence.is_suspect(node) {
+            Some(Doubt::Suspect)
+        } else if self.lives.is_challenged(node) {
+            Some(Doubt::Challenged)
+        } else if entry.heard.is_none() {
+            Some(Doubt::Unheard)
+        } else {
+            None
+        }
+    }
+
+    /// A connection has ended.
+    pub fn closed(&mut self, connection: ConnectionId, by: ClosedBy) {
+        for node in self.presence.closed(connection, by) {
+            self.events.counts.suspected += 1;
+            self.events.push(Event::Suspect(node));
+        }
+    }
+
+    /// Visits the endpoints at positions `from..from + count` and releases or
+    /// supersedes those whose time has come.
+    pub fn sweep(&mut self, now: Now, from: usize, count: usize) {
+        let at = self.patience.counted(now.mono);
+        self.memory.forget_old(at);
+        if at.saturating_duration_since(self.started) < self.setup.timing.start_grace {
+            return;
+        }
+        let (mut silent, mut over) = (Vec::new(), Vec::new());
+        for entry in self
+            .index
+            .slice(from, count)
+            .filter(|entry| self.is_mine(entry))
+        {
+            let node = &entry.key().node;
+            let silence = at.saturating_duration_since(entry.heard.unwrap_or(self.started));
+            if self.lives.is_over(node, at) {
+                over.push(entry.key().clone());
+            } else if silence >= self.base_time(node) {
+                silent.push(entry.key().clone());
+            }
+        }
+        for key in silent {
+            self.release(now, &key);
+        }
+        for key in over {
+            self.supersede(now, &key, at);
+        }
+    }
+
+    /// How long `node`'s endpoints may be silent.
+    #[must_use]
+    pub fn base_time(&self, node: &Name) -> Duration {
+        self.setup
+            .timing
+            .base_time(self.presence.longest_interval(node))
+    }
+
+    pub(super) fn is_mine(&self, entry: &Entry) -> bool {
+        entry.record.lease.holder.as_ref() == Some(&self.setup.identity)
+    }
+
+    fn release(&mut self, now: Now, key: &EndpointKey) {
+        let why = match self.presence.is_suspect(&key.node) {
+            true => Released::ConnectionClosed,
+            false => Released::Silent,
+        };
+        let lease = Lease::released(why, now.wall, self.setup.timing.released_for);
+        self.set_lease(now, key, lease);
+        self.events.counts.released += 1;
+        self.events.push(Event::Released(key.clone(), why));
+    }
+
+    fn supersede(&mut self, now: Now, key: &EndpointKey, at: Instant) {
+        if let Some(entry) = self.take_out(now, key) {
+            self.memory.ghosts.insert(key.clone(), entry.record, at);
+            self.events.counts.superseded += 1;
+            self.events.push(Event::Superseded(key.clone()));
+        }
+    }
+
+    /// Something was heard of an endpoint that is known.
+    fn heard(&mut self, now: Now, caller: &Caller, key: &EndpointKey, at: Instant) {
+        self.call(caller, &key.node, at);
+        let Some(entry) = self.index.get_mut(key) else {
+            return;
+        };
+        if let Some(before) = entry.heard.replace(at) {
+            self.presence
+                .interval(&key.node, at.saturating_duration_since(before));
+        }
+        if !entry.record.lease.is_held() {
+            let lease = self.held(now);
+            self.set_lease(now, key, lease);
+        }
+    }
+
+    /// A node made a call.
+    fn call(&mut self, caller: &Caller, node: &Name, at: Instant) {
+        self.presence.call(caller, node, at);
+        if self.lives.heard(node) {
+            self.events.push(Event::AddressShared(node.clone()));
+        }
+    }
+
+    pub(super) fn held(&self, now: Now) -> Lease {
+        Lease::held(
+            Arc::clone(&self.setup.identity),
+            now.wall,
+            self.setup.timing.base,
+        )
+    }
+
+    pub(super) fn set_lease(&mut self, now: Now, key: &EndpointKey, lease: Lease) {
+        if let Some(entry) = self.index.get_mut(key) {
+            let endpoint = entry.record.endpoint.clone();
+            entry.record = Arc::new(EndpointRecord { endpoint, lease });
+            entry.dirty = true;
+            self.queue.push(key, now.mono);
+        }
+    }
+
+    /// Puts in an endpoint that is to be written.
+    fn put(&mut self, now: Now, record: EndpointRecord, heard: Option<Instant>) {
+        let key = record.endpoint.key.clone();
+        let before = match self.index.get(&key) {
+            Some(entry) => entry.revision,
+            None => match self.leaving.remove(&key) {
+                Some(Leaving::Stored(revision)) => revision,
+                Some(Leaving::Deleted(_)) | None => None,
+            },
+        };
+        self.insert(Entry {
+            record: Arc::new(record),
+            revision: before,
+            dirty: true,
+            heard,
+        });
+        self.queue.push(&key, now.mono);
+    }
+
+    /// Puts in an endpoint, and challenges those whose next life it may be.
+    pub(super) fn insert(&mut self, entry: Entry) {
+        let endpoint = &entry.record.endpoint;
+        let node = endpoint.key.node.clone();
+        if let Some(heard) = entry.heard {
+            let mut rivals = Vec::new();
+            let mut settled = false;
+            for tenant in self.index.nodes_at(&endpoint.address) {
+                settled |= tenant.node == node;
+                if tenant.origin == endpoint.origin {
+                    rivals.push(tenant.node.clone());
+                }
+            }
+            // Once a node is known at an address, who else is there is settled.
+            if !settled {
+                for rival in rivals {
+                    let wait = self.presence.two_intervals(&rival);
+                    self.lives.challenge(&rival, wait, heard);
+                }
+            }
+        }
+        if self.index.insert(entry).is_none() {
+            self.presence.add_endpoint(&node);
+        }
+    }
+
+    /// Takes out an endpoint and queues its removal from the store.
+    fn take_out(&mut self, now: Now, key: &EndpointKey) -> Option<Entry> {
+        let entry = self.remove(key)?;
+        self.leaving
+            .insert(key.clone(), Leaving::Stored(entry.revision));
+        self.queue.push(key, now.mono);
+        Some(entry)
+    }
+
+    pub(super) fn remove(&mut self, key: &EndpointKey) -> Option<Entry> {
+        let entry = self.index.remove(key)?;
+        self.presence.remove_endpoint(&key.node);
+        if self.presence.endpoints(&key.node) == 0 {
+            self.lives.forget(&key.node);
+        }
+        Some(entry)
+    }
+}
+
+/// Whether an endpoint is on the caller's own host.
+fn own_host(caller: &Caller, entry: &Entry) -> bool {
+    let endpoint = &entry.record.endpoint;
+    let same_origin = endpoint.origin.is_some_and(|origin| {
+        origin == caller.host || (origin.is_loopback() && caller.host.is_loopback())
+    });
+    same_origin || endpoint.address.host().is(caller.host)
+}
+
+/// Why an endpoint may be gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Doubt {
+    /// Nobody maintains it any more.
+    Released,
+    /// The peer closed the last connection that carried its node's calls.
+    Suspect,
+    /// Its node may be a previous life of another at its address.
+    Challenged,
+    /// It was read from the store and has not been heard since.
+    Unheard,
+}

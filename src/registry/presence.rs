@@ -1,0 +1,284 @@
+//! Which nodes are there: when they were heard, over which connections, and
+//! whether the last of those was closed from their side.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::lease::USUAL_INTERVAL;
+use crate::record::Name;
+use crate::registry::{Caller, ClosedBy, ConnectionId};
+
+/// A connection that carried fewer calls than this says nothing by its end:
+/// HTTP clients open one for a single call.
+const CALLS_THAT_COUNT: u32 = 2;
+
+/// What is known of the nodes that have endpoints here.
+#[derive(Debug, Default)]
+pub struct Presence {
+    nodes: HashMap<Name, Node>,
+    connections: HashMap<ConnectionId, Connection>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    endpoints: usize,
+    heard: Option<Instant>,
+    longest: Duration,
+    suspect: bool,
+    /// Its last call came over a connection that lasts as long as the caller.
+    lasting: bool,
+    /// The open connections that carried its calls.
+    connections: Vec<ConnectionId>,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    calls: u32,
+    nodes: Vec<Name>,
+}
+
+impl Presence {
+    /// One more endpoint of `node` is known.
+    pub fn add_endpoint(&mut self, node: &Name) {
+        self.nodes.entry(node.clone()).or_default().endpoints += 1;
+    }
+
+    /// One endpoint of `node` is gone; a node without endpoints is forgotten.
+    pub fn remove_endpoint(&mut self, node: &Name) {
+        if let Some(known) = self.nodes.get_mut(node) {
+            known.endpoints -= 1;
+            if known.endpoints == 0 {
+                self.nodes.remove(node);
+            }
+        }
+    }
+
+    /// How many endpoints `node` has.
+    #[must_use]
+    pub fn endpoints(&self, node: &Name) -> usize {
+        self.nodes.get(node).map_or(0, |node| node.endpoints)
+    }
+
+    /// How many nodes have endpoints.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether no node has endpoints.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// How many nodes are suspect.
+    #[must_use]
+    pub fn suspects(&self) -> usize {
+        self.nodes.values().filter(|node| node.suspect).count()
+    }
+
+    /// `caller` made a call for `node`: it lives.
+    pub fn call(&mut self, caller: &Caller, node: &Name, now: Instant) {
+        let connection = self.connections.entry(caller.connection).or_default();
+        connection.calls = connection.calls.saturating_add(1);
+        let Some(known) = self.nodes.get_mut(node) else {
+            return;
+        };
+        known.heard = Some(now);
+        known.suspect = false;
+        known.lasting = caller.lasting;
+        if !known.connections.contains(&caller.connection) {
+            known.connections.push(caller.connection);
+            connection.nodes.push(node.clone());
+        }
+    }
+
+    /// An endpoint of `node` was renewed `interval` after its last call.
+    pub fn interval(&mut self, node: &Name, interval: Duration) {
+        if let Some(known) = self.nodes.get_mut(node) {
+            known.longest = known.longest.max(interval);
+        }
+    }
+
+    /// A connection has ended. Returns the nodes that became suspect by that.
+    pub fn closed(&mut self, connection: ConnectionId, by: ClosedBy) -> Vec<Name> {
+        let Some(closed) = self.connections.remove(&connection) else {
+            return Vec::new();
+        };
+        let mut suspects = Vec::new();
+        for name in closed.nodes {
+            // Gone and come back meanwhile: then it does not list this connection.
+            let Some(node) = self.nodes.get_mut(&name) else {
+                continue;
+            };
+            let before = node.connections.len();
+            node.connections.retain(|open| *open != connection);
+            let was_last = before > 0 && node.connections.is_empty();
+            if was_last && by == ClosedBy::Peer && closed.calls >= CALLS_THAT_COUNT {
+                node.suspect = true;
+                suspects.push(name);
+            }
+        }
+        suspects
+    }
+
+    /// Whether the peer has closed the last connection of `node`, and nothing
+    /// was heard of it since.
+    #[must_use]
+    pub fn is_suspect(&self, node: &Name) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.suspect)
+    }
+
+    /// The longest interval between two renewals of one of `node`'s endpoints.
+    #[must_use]
+    pub fn longest_interval(&self, node: &Name) -> Duration {
+        self.nodes
+            .get(node)
+            .map_or(Duration::ZERO, |node| node.longest)
+    }
+
+    /// When `node` was last heard.
+    #[must_use]
+    pub fn heard(&self, node: &Name) -> Option<Instant> {
+        self.nodes.get(node)?.heard
+    }
+
+    /// Two of the intervals at which `node` renews.
+    #[must_use]
+    pub fn two_intervals(&self, node: &Name) -> Duration {
+        2 * match self.longest_interval(node) {
+            Duration::ZERO => USUAL_INTERVAL,
+            seen => seen,
+        }
+    }
+
+    /// Whether it is certain enough that `node` still runs to send a caller on
+    /// the node's own host there: were it gone, that caller might be its next
+    /// life and dial itself without end. A connection that carried its calls is
+    /// open; or, where connections do not last (HTTP), it was heard within two
+    /// of its intervals.
+    #[must_use]
+    pub fn surely_runs(&self, node: &Name, now: Instant) -> bool {
+        let Some(known) = self.nodes.get(node) else {
+            return false;
+        };
+        if known.suspect {
+            return false;
+        }
+        let heard_lately = known
+            .heard
+            .is_some_and(|heard| now.saturating_duration_since(heard) <= self.two_intervals(node));
+        !known.connections.is_empty() || (!known.lasting && heard_lately)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::testing::name;
+    use crate::time::Now;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Fixture {
+        presence: Presence,
+        now: Instant,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let mut presence = Presence::default();
+            presence.add_endpoint(&name("n"));
+            Self {
+                presence,
+                now: Now::read().mono,
+            }
+        }
+
+        fn call(&mut self, connection: u64, lasting: bool) {
+            let mut caller = Caller::new(ConnectionId(connection), [10, 0, 0, 1].into(), &[]);
+            caller.lasting = lasting;
+            self.presence.call(&caller, &name("n"), self.now);
+        }
+
+        fn closed(&mut self, connection: u64, by: ClosedBy) -> bool {
+            !self
+                .presence
+                .closed(ConnectionId(connection), by)
+                .is_empty()
+        }
+
+        fn surely_runs(&self) -> bool {
+            self.presence.surely_runs(&name("n"), self.now)
+        }
+    }
+
+    #[test]
+    fn suspect_when_the_peer_closes_the_last_connection() {
+        let mut f = Fixture::new();
+        for connection in [1, 1, 2, 2] {
+            f.call(connection, true);
+        }
+        assert!(!f.closed(1, ClosedBy::Peer));
+        assert!(f.closed(2, ClosedBy::Peer));
+        assert!(f.presence.is_suspect(&name("n")));
+        f.call(3, true);
+        assert!(!f.presence.is_suspect(&name("n")));
+    }
+
+    #[test]
+    fn a_connection_for_one_call_says_nothing() {
+        let mut f = Fixture::new();
+        f.call(1, false);
+        assert!(!f.closed(1, ClosedBy::Peer));
+    }
+
+    #[test]
+    fn what_the_registry_closes_says_nothing() {
+        let mut f = Fixture::new();
+        f.call(1, true);
+        f.call(1, true);
+        assert!(!f.closed(1, ClosedBy::Registry));
+    }
+
+    #[test]
+    fn over_lasting_connections_only_an_open_one_proves_life() {
+        let mut f = Fixture::new();
+        assert!(!f.surely_runs(), "not heard yet");
+        f.call(1, true);
+        assert!(f.surely_runs());
+        f.closed(1, ClosedBy::Peer);
+        assert!(
+            !f.surely_runs(),
+            "heard just now, but its connection is gone"
+        );
+    }
+
+    #[test]
+    fn over_http_two_intervals_prove_life() {
+        let mut f = Fixture::new();
+        f.call(1, false);
+        f.closed(1, ClosedBy::Peer);
+        f.now += 30 * SECOND;
+        assert!(f.surely_runs());
+        f.now += SECOND;
+        assert!(!f.surely_runs());
+        f.presence.interval(&name("n"), 60 * SECOND);
+        f.now += 89 * SECOND;
+        assert!(f.surely_runs());
+        f.now += SECOND;
+        assert!(!f.surely_runs());
+    }
+
+    #[test]
+    fn a_node_is_forgotten_with_its_last_endpoint() {
+        let mut f = Fixture::new();
+        f.presence.add_endpoint(&name("n"));
+        f.call(1, true);
+        f.presence.remove_endpoint(&name("n"));
+        assert_eq!(f.presence.endpoints(&name("n")), 1);
+        f.presence.remove_endpoint(&name("n"));
+        assert!(f.presence.is_empty());
+        assert!(!f.closed(1, ClosedBy::Peer));
+    }
+}

@@ -1,0 +1,43 @@
+//! Makes names and records for tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::lease::Lease;
+use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name, Network};
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub(crate) fn key(tunnel: &str, node: &str, connector: &str) -> EndpointKey {
+    EndpointKey {
+        tunnel: name(tunnel),
+        node: name(node),
+        connector: name(connector),
+    }
+}
+
+/// A TCP endpoint at 10.0.0.1:80.
+pub(crate) fn endpoint(tunnel: &str, node: &str, connector: &str) -> Endpoint {
+    Endpoint {
+        key: key(tunnel, node, connector),
+        network: Network::Tcp,
+        address: "10.0.0.1:80".parse().unwrap(),
+        origin: Some([10, 0, 0, 1].into()),
+        attributes: Default::default(),
+    }
+}
+
+pub(crate) fn record(tunnel: &str, node: &str, connector: &str) -> EndpointRecord {
+    EndpointRecord {
+        endpoint: endpoint(tunnel, node, connector),
+        lease: Lease::held(
+            Arc::from("test"),
+            Timestamp::UNIX_EPOCH,
+            Duration::from_secs(60),
+        ),
+    }
+}

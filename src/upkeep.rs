@@ -1,0 +1,86 @@
+//! The tasks that keep a registry going: mirroring its store, and sweeping.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::Backend;
+use crate::backend::follow::follow;
+use crate::registry::Registry;
+use crate::registry::events::Event;
+
+/// How often the registry looks for what has become silent.
+const TICK: Duration = Duration::from_millis(250);
+/// Every endpoint is looked at once in so many ticks,
+const TICKS_A_PASS: usize = 8;
+/// so many at a time, so that nobody waits long for the lock.
+const SLICE: usize = 512;
+/// Events of one tick that are logged one by one.
+const EVENTS_LOGGED: usize = 20;
+
+/// Tells the registry what its store holds, until `stop`.
+pub async fn mirror(registry: Arc<Registry>, backend: Arc<dyn Backend>, stop: CancellationToken) {
+    let mut changes = follow(backend);
+    loop {
+        tokio::select! {
+            Some(batch) = changes.next() => registry.apply(batch),
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Looks at every endpoint every two seconds, until `stop`.
+pub async fn sweep(registry: Arc<Registry>, stop: CancellationToken) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut from = 0;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let slices = registry.positions().div_ceil(SLICE * TICKS_A_PASS).max(1);
+        for _ in 0..slices {
+            from = match registry.sweep(from, SLICE) {
+                true => from + SLICE,
+                false => 0,
+            };
+            tokio::task::yield_now().await;
+        }
+        log(&registry.take_events());
+    }
+}
+
+fn log(events: &[Event]) {
+    for event in events.iter().take(EVENTS_LOGGED) {
+        match event {
+            Event::Suspect(node) => {
+                tracing::info!(%node, "suspect: its last connection was closed from its side");
+            }
+            Event::Released(key, why) => {
+                tracing::info!(endpoint = %key, ?why, "released: nothing was heard of it");
+            }
+            Event::Expired(key) => tracing::info!(endpoint = %key, "gone from the store"),
+            Event::Superseded(key) => {
+                tracing::info!(endpoint = %key, "superseded: its gost has restarted");
+            }
+            Event::Restored(key) => tracing::info!(endpoint = %key, "restored by a renewal"),
+            Event::AddressShared(node) => {
+                tracing::info!(%node, "shares its address with another node that lives");
+            }
+        }
+    }
+    if let Some(more) = events
+        .len()
+        .checked_sub(EVENTS_LOGGED)
+        .filter(|more| *more > 0)
+    {
+        tracing::info!(
+            more,
+            "further endpoints were suspect, released, gone or restored"
+        );
+    }
+}
