@@ -1,9 +1,13 @@
 //! Tunnel Registry.
+pub mod args;
 pub mod backend;
 pub mod gost;
 pub mod lease;
+pub mod listing;
 pub mod metrics;
 pub mod record;
 pub mod registry;
+pub mod run;
 pub mod server;
+pub mod telemetry;
 pub mod time;

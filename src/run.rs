@@ -1,0 +1,2 @@
+//! The only wiring.
+pub mod supervisor;
