@@ -1,7 +1,9 @@
 //! Tunnel Registry.
+pub mod admin;
 pub mod args;
 pub mod backend;
 pub mod gost;
+pub mod healthcheck;
 pub mod lease;
 pub mod listing;
 pub mod metrics;
