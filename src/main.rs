@@ -1,3 +1,10 @@
 //! Parses the command line and runs; nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+use tunnel_registry::args::Args;
+use tunnel_registry::run;
+
+fn main() -> ExitCode {
+    run::run(&Args::parse())
+}

@@ -1,0 +1,154 @@
+//! The command line and the environment. Reads no file and opens nothing.
+//!
+//! Every flag of `serve` has an environment variable named after it:
+//! `--max-queue` is `TUNNEL_REGISTRY_MAX_QUEUE`. A flag wins over its variable.
+
+pub mod serve;
+pub mod store;
+#[cfg(test)]
+mod tests;
+pub mod token;
+pub mod values;
+
+use std::env;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+pub use serve::{Access, Limits, Listening, Logs, Serve, Times, TlsFiles};
+pub use store::Store;
+pub use token::Token;
+
+/// The variable that holds tokens. It has no flag: a command line is public.
+pub const TOKEN_VARIABLE: &str = "TUNNEL_REGISTRY_TOKEN";
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Args {
+    /// Run the registry.
+    Serve(Box<Serve>),
+    /// Ask a running registry how it is.
+    Healthcheck(Healthcheck),
+}
+
+/// What `healthcheck` is told.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Healthcheck {
+    /// Where the registry's admin port is
+    ///
+    /// Its variable is the one that `serve` reads for --admin-listen, so that a
+    /// container needs no flag here. An unspecified host is asked on loopback.
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_ADMIN_LISTEN",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:8090",
+        value_parser = values::host_port
+    )]
+    pub admin: String,
+    /// Ask whether it is ready (/readyz), not only whether it lives (/livez)
+    #[arg(long, env = "TUNNEL_REGISTRY_HEALTHCHECK_READY")]
+    pub ready: bool,
+    /// How long to wait for the answer
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_HEALTHCHECK_TIMEOUT",
+        value_name = "TIME",
+        default_value = "3s",
+        value_parser = values::time(Duration::from_millis(10), Duration::from_secs(60))
+    )]
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "tunnel-registry",
+    about = "A service registry for gost reverse-proxy tunnels",
+    long_about = "A service registry for gost reverse-proxy tunnels.\n\n\
+        Without a command it serves: `tunnel-registry` and `tunnel-registry serve` are the same.",
+    version,
+    long_version = LONG_VERSION,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_long_help = AFTER_HELP
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the registry (also without this word)
+    #[command(after_long_help = AFTER_HELP)]
+    Serve(Box<Serve>),
+    /// Ask a running registry how it is; exits with 0 when it is well
+    Healthcheck(Healthcheck),
+}
+
+const AFTER_HELP: &str = "\
+Environment only:
+  TUNNEL_REGISTRY_TOKEN  Tokens of which callers must present one, separated by commas.
+                         There is no flag for it because everyone on the machine can read
+                         a command line; use this variable or --token-file.
+
+Times are a number and a unit, such as 500ms, 2s or 10m.";
+
+const LONG_VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit:   ",
+    env!("BUILD_COMMIT"),
+    "\ntarget:   ",
+    env!("BUILD_TARGET"),
+    "\ncompiler: ",
+    env!("BUILD_COMPILER"),
+    "\nprofile:  ",
+    env!("BUILD_PROFILE"),
+);
+
+impl Args {
+    /// Reads the process's command line and environment. Prints what was asked
+    /// for (`--help`, `--version`) or what is wrong, and exits, when there is
+    /// nothing to run.
+    #[must_use]
+    pub fn parse() -> Self {
+        Self::try_parse(env::args_os(), env::var_os(TOKEN_VARIABLE))
+            .unwrap_or_else(|error| error.exit())
+    }
+
+    /// Reads a command line, of which the first item is the program's name, and
+    /// the value of [`TOKEN_VARIABLE`].
+    ///
+    /// # Errors
+    /// When a value is wrong; the error says which and how it should be. Also
+    /// when help or the version is asked for: the error is their text.
+    pub fn try_parse(
+        arguments: impl IntoIterator<Item = OsString>,
+        tokens: Option<OsString>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = Cli::command();
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        let mut serve = match cli.command {
+            Some(Command::Healthcheck(healthcheck)) => return Ok(Self::Healthcheck(healthcheck)),
+            Some(Command::Serve(serve)) => serve,
+            None => Box::new(cli.serve),
+        };
+        let mut wrong = |text: String| command.error(ErrorKind::ValueValidation, text);
+        if let Some(tokens) = tokens {
+            serve.access.tokens =
+                token::list(&tokens).map_err(|error| wrong(format!("{TOKEN_VARIABLE} {error}")))?;
+        }
+        if serve.times.request_timeout <= serve.times.register_wait {
+            return Err(wrong(
+                "--request-timeout must be longer than --register-wait: a Register may take that long"
+                    .into(),
+            ));
+        }
+        Ok(Self::Serve(serve))
+    }
+}

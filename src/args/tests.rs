@@ -1,0 +1,252 @@
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use clap::Command;
+
+use super::*;
+use crate::lease::Timing;
+use crate::telemetry::Format;
+
+fn parse(line: &str) -> Result<Args, String> {
+    let words = format!("tunnel-registry {line}");
+    let words = words.split_whitespace().map(OsString::from);
+    Args::try_parse(words, None).map_err(|error| error.to_string())
+}
+
+fn serve(line: &str) -> Serve {
+    match parse(line) {
+        Ok(Args::Serve(serve)) => *serve,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_command_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn defaults_are_as_promised() {
+    let serve = serve("");
+    assert_eq!(serve.listening.listen.to_string(), "127.0.0.1:8000");
+    assert_eq!(serve.listening.admin_listen.to_string(), "127.0.0.1:8090");
+    assert!(serve.listening.pod_ip.is_empty());
+    assert_eq!(serve.store, None);
+    assert!(serve.access.tokens.is_empty());
+    assert_eq!(serve.access.tls(), None);
+    assert_eq!(serve.times.timing(), Timing::default());
+    assert_eq!(serve.times.register_wait, Duration::from_secs(2));
+    assert_eq!(serve.limits.max_endpoints_per_tunnel, 1024);
+    assert_eq!(serve.logs.log_level.to_string(), "info");
+    assert_eq!(serve.logs.log_format, Format::Auto);
+}
+
+#[test]
+fn serving_needs_no_command() {
+    let flags = "--listen [::]:80 --store memory --pod-ip 10.0.0.1,fd00::1 --max-queue 7";
+    let without = serve(flags);
+    assert_eq!(serve(&format!("serve {flags}")), without);
+    assert_eq!(without.store, Some(Store::Memory));
+    assert_eq!(without.listening.pod_ip.len(), 2);
+    assert_eq!(without.limits.max_queue, 7);
+}
+
+#[test]
+fn flags_belong_to_one_command() {
+    assert!(parse("--listen [::]:80 healthcheck").is_err());
+    assert!(parse("healthcheck --listen [::]:80").is_err());
+    assert!(parse("controller").is_err());
+}
+
+#[test]
+fn a_healthcheck_asks_the_usual_port() {
+    let expected = Healthcheck {
+        admin: "127.0.0.1:8090".into(),
+        ready: false,
+        timeout: Duration::from_secs(3),
+    };
+    assert_eq!(parse("healthcheck"), Ok(Args::Healthcheck(expected)));
+    let expected = Healthcheck {
+        admin: "localhost:1".into(),
+        ready: true,
+        timeout: Duration::from_millis(500),
+    };
+    assert_eq!(
+        parse("healthcheck --ready --admin localhost:1 --timeout 500ms"),
+        Ok(Args::Healthcheck(expected))
+    );
+}
+
+#[test]
+fn tls_takes_a_pair() {
+    let served = serve("--tls-cert c.pem --tls-key k.pem --tls-client-ca ca.pem");
+    let tls = served.access.tls().unwrap();
+    assert_eq!(tls.certificate, Path::new("c.pem"));
+    assert_eq!(tls.key, Path::new("k.pem"));
+    assert_eq!(tls.client_ca.unwrap(), Path::new("ca.pem"));
+    for line in [
+        "--tls-cert c.pem",
+        "--tls-key k.pem",
+        "--tls-client-ca ca.pem",
+    ] {
+        for command in ["", "serve "] {
+            let error = parse(&format!("{command}{line}")).unwrap_err();
+            assert!(error.contains("required"), "{line}: {error}");
+        }
+    }
+}
+
+#[test]
+fn tokens_come_from_the_environment_only() {
+    let with = |tokens: &str| Args::try_parse(["tunnel-registry".into()], Some(tokens.into()));
+    match with("one,two").unwrap() {
+        Args::Serve(serve) => assert_eq!(
+            serve.access.tokens,
+            ["one", "two"].map(|text| Token::parse(text).unwrap())
+        ),
+        other => panic!("{other:?}"),
+    }
+    let error = with("secret,with space").unwrap_err().to_string();
+    assert!(
+        error.contains("TUNNEL_REGISTRY_TOKEN has a token"),
+        "{error}"
+    );
+    assert!(!error.contains("secret"), "{error}");
+    let error = parse("--token x").unwrap_err();
+    assert!(error.contains("--token-file"), "{error}");
+}
+
+#[test]
+fn wrong_values_are_refused_with_how_they_should_be() {
+    for (line, mend) in [
+        ("--listen 8000", "IP:PORT"),
+        ("--admin-listen localhost:8090", "IP:PORT"),
+        ("--store kubernetes", "it has file:PATH and memory"),
+        ("--store etcd:http://e:2379", "it has file:PATH and memory"),
+        ("--store file:", "write file:PATH"),
+        ("--pod-ip pod", "10.42.0.7,fd00::7"),
+        ("--pod-ip 10.0.0.1,127.0.0.1", "the pod's own address"),
+        ("--max-endpoints 0", "1..=10000000"),
+        ("--max-endpoints 10000001", "1..=10000000"),
+        ("--max-endpoints-per-tunnel -1", "unexpected argument"),
+        ("--max-endpoints-per-node x", "invalid digit"),
+        ("--max-queue 1e6", "invalid digit"),
+        ("--max-connections 0", "1..=10000000"),
+        ("--max-connections-per-address 0", "1..=10000000"),
+        ("--register-wait 2", "500ms, 2s or 10m"),
+        ("--register-wait 61s", "from 0s to 1m"),
+        ("--base-time 0s", "from 1s to 24h"),
+        ("--released-for 999ms", "from 1s to 24h"),
+        ("--start-grace 25h", "from 0s to 24h"),
+        ("--first-request-timeout 0s", "from 100ms to 1h"),
+        ("--request-timeout 2h", "from 100ms to 1h"),
+        ("--request-timeout 2s", "longer than --register-wait"),
+        ("--idle-timeout 1ms", "from 1s to 24h"),
+        ("--drain 2h", "from 0s to 1h"),
+        ("--flush 2h", "from 0s to 1h"),
+        ("--log-level inof", "use off, error, warn"),
+        ("--log-format xml", "possible values: auto, text, json"),
+        ("healthcheck --admin 8090", "HOST:PORT"),
+        ("healthcheck --timeout 0s", "from 10ms to 1m"),
+    ] {
+        let error = parse(line).unwrap_err();
+        assert!(error.contains(mend), "{line}: {error}");
+    }
+}
+
+/// The flags of a command, without clap's own.
+fn flags(command: &Command) -> impl Iterator<Item = &clap::Arg> {
+    command
+        .get_arguments()
+        .filter(|flag| !["help", "version"].contains(&flag.get_id().as_str()))
+}
+
+#[test]
+fn every_flag_has_a_variable_that_is_named_after_it() {
+    let cli = Cli::command();
+    let mut seen = 0;
+    for command in [&cli, cli.find_subcommand("serve").unwrap()] {
+        for flag in flags(command) {
+            let long = flag.get_long().unwrap();
+            let variable = format!("TUNNEL_REGISTRY_{}", long.replace('-', "_").to_uppercase());
+            assert_eq!(flag.get_env().unwrap(), &*variable, "--{long}");
+            assert_ne!(variable, TOKEN_VARIABLE);
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2 * 25, "both commands have all flags");
+    for flag in flags(cli.find_subcommand("healthcheck").unwrap()) {
+        let variable = match flag.get_long().unwrap() {
+            "admin" => "TUNNEL_REGISTRY_ADMIN_LISTEN".into(),
+            long => format!("TUNNEL_REGISTRY_HEALTHCHECK_{}", long.to_uppercase()),
+        };
+        assert_eq!(flag.get_env().unwrap(), &*variable);
+    }
+}
+
+#[test]
+fn the_version_tells_where_the_program_is_from() {
+    let error = parse("-V").unwrap_err();
+    assert_eq!(
+        error.trim(),
+        concat!("tunnel-registry ", env!("CARGO_PKG_VERSION"))
+    );
+    let error = parse("--version").unwrap_err();
+    for fact in ["commit:", "target:", "compiler:", "profile:"] {
+        assert!(error.contains(fact), "{error}");
+    }
+}
+
+const BEGIN: &str = "<!-- flags:begin -->\n";
+const END: &str = "<!-- flags:end -->";
+
+/// All flags of `serve` in Markdown.
+fn table() -> String {
+    let mut text = String::new();
+    let cli = Cli::command();
+    let mut heading = None;
+    for flag in flags(cli.find_subcommand("serve").unwrap()) {
+        if heading != flag.get_help_heading() {
+            heading = flag.get_help_heading();
+            let name = heading.unwrap();
+            write!(text, "\n| {name} | Default | |\n| --- | --- | --- |\n").unwrap();
+        }
+        let long = flag.get_long().unwrap();
+        let value = flag.get_value_names().unwrap()[0].as_str();
+        let default = match flag.get_default_values() {
+            [] => String::new(),
+            [value, ..] => format!("`{}`", value.to_str().unwrap()),
+        };
+        let help = flag.get_help().unwrap().to_string();
+        writeln!(text, "| `--{long} {value}` | {default} | {help} |").unwrap();
+    }
+    let name = TOKEN_VARIABLE;
+    format!(
+        "Each flag has an environment variable that is named after it: `--max-queue` is\n\
+        `TUNNEL_REGISTRY_MAX_QUEUE`. A flag wins over its variable. `{name}` holds\n\
+        tokens, separated by commas, and has no flag because a command line is public.\n\
+        Times are a number and a unit, such as `500ms`, `2s` or `10m`.\n{text}"
+    )
+}
+
+/// Run with `UPDATE_GENERATED=1` to write the table anew.
+#[test]
+fn generated_table_of_flags_is_up_to_date() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let places = [root.join("README.md"), root.join("docs/flags.md")];
+    let holds = |path: &&std::path::PathBuf| {
+        fs::read_to_string(path).is_ok_and(|text| text.contains(BEGIN))
+    };
+    let path = places.iter().find(holds).unwrap();
+    let before = fs::read_to_string(path).unwrap();
+    let (head, rest) = before.split_once(BEGIN).unwrap();
+    let (_, tail) = rest.split_once(END).unwrap();
+    let after = format!("{head}{BEGIN}{}{END}{tail}", table());
+    if std::env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1") {
+        fs::write(path, after).unwrap();
+    } else {
+        let up_to_date = before == after;
+        assert!(up_to_date, "run with UPDATE_GENERATED=1, commit {path:?}");
+    }
+}

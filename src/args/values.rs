@@ -1,0 +1,139 @@
+//! Values of flags, each with an error that says how it should be.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+/// A parser of times such as `500ms`, `2s` or `10m`, from `least` to `most`.
+pub fn time(
+    least: Duration,
+    most: Duration,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let time: SignedDuration = text
+            .parse()
+            .map_err(|_| "must be a number and a unit, such as 500ms, 2s or 10m")?;
+        Duration::try_from(time)
+            .ok()
+            .filter(|time| (least..=most).contains(time))
+            .ok_or_else(|| format!("must be from {} to {}", friendly(least), friendly(most)))
+    }
+}
+
+/// The time as [`time`] reads it.
+fn friendly(time: Duration) -> String {
+    SignedDuration::try_from(time).map_or_else(|_| format!("{time:?}"), |time| format!("{time:#}"))
+}
+
+/// An address to listen at.
+///
+/// # Errors
+/// When it is no IP address with a port.
+pub fn ip_port(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse()
+        .map_err(|_| "must be IP:PORT, such as 127.0.0.1:8000, 0.0.0.0:8000 or [::]:8000")
+}
+
+/// An address to connect to, as `host:port`; it is not resolved.
+///
+/// # Errors
+/// When the host or the port is missing.
+pub fn host_port(text: &str) -> Result<String, &'static str> {
+    let error = "must be HOST:PORT, such as 127.0.0.1:8090 or [::1]:8090";
+    let (host, port) = text.rsplit_once(':').ok_or(error)?;
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    let plain = !host.is_empty() && !host.contains([':', '/', '[', ']', ' ']);
+    let valid = plain || (bracketed && text.parse::<SocketAddr>().is_ok());
+    if valid && port.parse::<u16>().is_ok_and(|port| port != 0) {
+        Ok(text.to_owned())
+    } else {
+        Err(error)
+    }
+}
+
+/// An address of the pod that this runs in; IPv4-mapped ones are unmapped.
+///
+/// # Errors
+/// When it is no IP address that another host could dial.
+pub fn pod_ip(text: &str) -> Result<IpAddr, &'static str> {
+    let ip: IpAddr = text
+        .trim()
+        .parse()
+        .map_err(|_| "must be IP addresses separated by commas, such as 10.42.0.7,fd00::7")?;
+    let ip = ip.to_canonical();
+    if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() {
+        return Err("must be the pod's own address, which others can dial");
+    }
+    Ok(ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit_and_bounds() {
+        let time = time(Duration::from_millis(100), Duration::from_secs(600));
+        assert_eq!(time("100ms"), Ok(Duration::from_millis(100)));
+        assert_eq!(time("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(time("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(time("10m"), Ok(Duration::from_secs(600)));
+        for text in ["", "2", "s", "2 fortnights", "2s!", "99999999999999999999h"] {
+            let error = time(text).unwrap_err();
+            assert!(error.contains("a number and a unit"), "{text:?}: {error}");
+        }
+        for text in ["99ms", "0s", "601s", "-2s"] {
+            let error = time(text).unwrap_err();
+            assert_eq!(error, "must be from 100ms to 10m", "{text:?}");
+        }
+    }
+
+    #[test]
+    fn listening_takes_an_ip_and_a_port() {
+        assert!(ip_port("0.0.0.0:8000").is_ok());
+        assert!(ip_port("[::]:8000").is_ok());
+        for text in ["", ":8000", "8000", "localhost:8000", "1.2.3.4", "::1:80:x"] {
+            assert!(ip_port(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn connecting_takes_a_host_and_a_port() {
+        for text in ["localhost:8090", "127.0.0.1:8090", "[::1]:8090"] {
+            assert_eq!(host_port(text).as_deref(), Ok(text));
+        }
+        for text in [
+            "",
+            ":8090",
+            "8090",
+            "host",
+            "host:",
+            "host:0",
+            "host:65536",
+            "::1:8090",
+            "[x]:8090",
+            "http://host:8090",
+        ] {
+            assert!(host_port(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_has_an_address_of_its_own() {
+        assert_eq!(pod_ip("10.42.0.7"), Ok([10, 42, 0, 7].into()));
+        assert_eq!(pod_ip("::ffff:10.42.0.7"), Ok([10, 42, 0, 7].into()));
+        for text in [
+            "",
+            "pod",
+            "127.0.0.1",
+            "::1",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "10.0.0.1/24",
+        ] {
+            assert!(pod_ip(text).is_err(), "{text:?}");
+        }
+    }
+}

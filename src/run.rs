@@ -1,0 +1,111 @@
+//! The only wiring: from the command line to a process that runs and ends.
+
+mod files;
+mod pulse;
+mod serve;
+mod signals;
+pub mod supervisor;
+
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tracing::{Level, error, info};
+
+use crate::args::{Args, Serve};
+use crate::healthcheck;
+use crate::telemetry;
+use supervisor::Ended;
+
+/// How long work on blocking threads may take when everything else has ended.
+const BLOCKING: Duration = Duration::from_secs(1);
+
+/// Why a process could not start.
+type StartError = Box<dyn Error>;
+
+/// Does what the command line asks for. The exit code is 0 after an orderly
+/// end, 1 when something is wrong, and 128 + its number for a second signal.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    let code = match args {
+        Args::Serve(args) => serve_until_ended(args),
+        Args::Healthcheck(what) => ask(what),
+    };
+    code.unwrap_or_else(|error| {
+        report(&*error);
+        ExitCode::FAILURE
+    })
+}
+
+fn ask(what: &crate::args::Healthcheck) -> Result<ExitCode, StartError> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let answer = runtime.block_on(healthcheck::ask(what));
+    // A name that is being looked up does not hold the process up.
+    runtime.shutdown_background();
+    answer?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn serve_until_ended(args: &Serve) -> Result<ExitCode, StartError> {
+    telemetry::start(&args.logs.log_level, args.logs.log_format)?;
+    files::allow_many(args.limits.max_connections);
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(serve::serve(args));
+    end(runtime, ended)
+}
+
+fn end(runtime: Runtime, ended: Result<Ended, StartError>) -> Result<ExitCode, StartError> {
+    match ended {
+        Ok(Ended::Aborted(signal)) => {
+            runtime.shutdown_background();
+            Ok(signal.exit_code().into())
+        }
+        Ok(Ended::Failed(failure)) => {
+            runtime.shutdown_timeout(BLOCKING);
+            Err(failure.into())
+        }
+        Ok(Ended::Stopped) => {
+            runtime.shutdown_timeout(BLOCKING);
+            info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            runtime.shutdown_timeout(BLOCKING);
+            Err(error)
+        }
+    }
+}
+
+/// Tells why the process ends, once: in the log, or plainly where there is none.
+fn report(error: &dyn Error) {
+    if tracing::enabled!(Level::ERROR) {
+        error!("{error}");
+    } else {
+        // Nobody is left to tell when standard error is gone.
+        let _ = writeln!(io::stderr(), "tunnel-registry: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::supervisor::{Failure, Signal};
+    use super::*;
+
+    #[test]
+    fn the_exit_code_tells_how_it_ended() {
+        let code = |ended| {
+            let runtime = Builder::new_current_thread().build().unwrap();
+            end(runtime, Ok(ended)).map_err(|error| error.to_string())
+        };
+        assert_eq!(code(Ended::Stopped), Ok(ExitCode::SUCCESS));
+        let aborted = Ended::Aborted(Signal::Terminate);
+        assert_eq!(code(aborted), Ok(ExitCode::from(143)));
+        let failed = Ended::Failed(Failure {
+            task: "writer",
+            reason: "ended by itself".into(),
+        });
+        assert_eq!(code(failed), Err("the writer ended by itself".into()));
+    }
+}
