@@ -136,7 +136,8 @@ impl Index {
     /// The endpoints at positions `from..from + count`, so that all can be
     /// visited a few at a time: one that is there throughout is met once.
     pub fn slice(&self, from: usize, count: usize) -> impl Iterator<Item = &Entry> {
-        (from..from.saturating_add(count)).filter_map(|at| self.entries.get(at))
+        (from..from.saturating_add(count).min(self.positions()))
+            .filter_map(|at| self.entries.get(at))
     }
 
     /// All keys.

@@ -1,4 +1,4 @@
-//! What is registered, as people are shown it, page by page.
+//! What is registered, as people are shown it.
 //!
 //! The registry answers a [`Listing`]; the admin port prints it. Neither knows
 //! the other.
@@ -12,15 +12,16 @@ use serde::{Serialize, Serializer};
 
 use crate::record::{Address, EndpointKey, Name, Network};
 
-/// Something that can list its endpoints.
+/// Something that can list its endpoints. What it locks for that it locks
+/// briefly at a time, however many there are.
 pub trait Listing: Send + Sync + 'static {
-    /// At most `max` of the endpoints that pass `filter`, in the order of their
-    /// keys, beginning after the key `after` (or at the first). Holds a lock for
-    /// no longer than one page takes.
-    ///
-    /// An endpoint that is registered all the while is on exactly one page;
-    /// one that comes or goes meanwhile may be on none.
-    fn page(&self, after: Option<&EndpointKey>, max: usize, filter: &Filter) -> Page;
+    /// The keys of the endpoints that pass `filter`, in their order. One that is
+    /// registered all the while is among them.
+    fn keys(&self, filter: &Filter) -> Vec<EndpointKey>;
+
+    /// The endpoints of `keys` that are still there. The caller asks for a page
+    /// of keys at a time.
+    fn rows(&self, keys: &[EndpointKey]) -> Vec<Row>;
 }
 
 /// Which endpoints to list: those that match all that is given.
@@ -39,15 +40,6 @@ impl Filter {
         self.tunnel.as_ref().is_none_or(|name| *name == key.tunnel)
             && self.node.as_ref().is_none_or(|name| *name == key.node)
     }
-}
-
-/// Some of the endpoints.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Page {
-    /// In the order of their keys.
-    pub rows: Vec<Row>,
-    /// Where the next page begins: after this key. None on the last page.
-    pub next: Option<EndpointKey>,
 }
 
 /// One endpoint, as people are shown it.
@@ -107,7 +99,7 @@ pub enum Health {
     /// Offered first.
     Healthy,
     /// Offered last. Why is a word of a closed set, such as `suspect`,
-    /// `released` or `restored`.
+    /// `released` or `unheard`.
     Doubtful(&'static str),
 }
 
@@ -145,16 +137,16 @@ pub(crate) mod tests {
     pub(crate) struct Fixed(pub(crate) Vec<Row>);
 
     impl Listing for Fixed {
-        fn page(&self, after: Option<&EndpointKey>, max: usize, filter: &Filter) -> Page {
-            let mut rows: Vec<Row> = self.0.clone();
-            rows.sort_by_key(Row::key);
-            rows.retain(|row| {
-                filter.passes(&row.key()) && after.is_none_or(|key| row.key() > *key)
-            });
-            let more = rows.len() > max;
-            rows.truncate(max);
-            let next = rows.last().filter(|_| more).map(Row::key);
-            Page { rows, next }
+        fn keys(&self, filter: &Filter) -> Vec<EndpointKey> {
+            let mut keys: Vec<_> = self.0.iter().map(Row::key).collect();
+            keys.retain(|key| filter.passes(key));
+            keys.sort();
+            keys
+        }
+
+        fn rows(&self, keys: &[EndpointKey]) -> Vec<Row> {
+            let row = |key: &EndpointKey| self.0.iter().find(|row| row.key() == *key).cloned();
+            keys.iter().filter_map(row).collect()
         }
     }
 

@@ -8,9 +8,14 @@ pub mod patience;
 pub mod presence;
 pub mod queue;
 pub mod restore;
+#[cfg(test)]
+mod rules;
 pub mod sync;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod view;
+#[cfg(test)]
+mod world;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,10 +26,12 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::backend::{Change, Revision, Write, WriteError};
+use crate::listing::{Filter, Listing, Row};
 use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name};
 use crate::registry::core::{Core, Registered, Setup};
 use crate::registry::events::Event;
 use crate::registry::sync::Made;
+use crate::registry::view::Figures;
 use crate::time::Now;
 
 /// One connection to the registry; never used twice in a process.
@@ -40,6 +47,9 @@ pub enum ClosedBy {
     /// about the other side.
     Registry,
 }
+
+/// Keys that are listed before the lock is given to others.
+const KEYS_AT_ONCE: usize = 4_096;
 
 /// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,6 +309,12 @@ impl Registry {
         self.inner.lock().core.events.take()
     }
 
+    /// Figures for the metrics and for readiness.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.inner.lock().core.figures(Now::read())
+    }
+
     /// How many nodes have endpoints.
     #[must_use]
     pub fn nodes(&self) -> usize {
@@ -309,6 +325,25 @@ impl Registry {
     #[must_use]
     pub fn endpoints_of(&self, node: &Name) -> usize {
         self.inner.lock().core.presence.endpoints(node)
+    }
+}
+
+impl Listing for Registry {
+    fn keys(&self, filter: &Filter) -> Vec<EndpointKey> {
+        let mut keys = Vec::new();
+        for from in (0..self.positions()).step_by(KEYS_AT_ONCE) {
+            keys.extend(self.inner.lock().core.keys(from, KEYS_AT_ONCE, filter));
+        }
+        keys.sort_unstable();
+        keys
+    }
+
+    fn rows(&self, keys: &[EndpointKey]) -> Vec<Row> {
+        let mut inner = self.inner.lock();
+        let now = Now::read();
+        keys.iter()
+            .filter_map(|key| inner.core.row(now, key))
+            .collect()
     }
 }
 

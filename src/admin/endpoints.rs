@@ -80,7 +80,7 @@ pub async fn list(
     match asked.format.unwrap_or(usual) {
         Format::Json => {
             let limit = asked.limit.unwrap_or(usize::MAX);
-            let body = Body::from_stream(json(Pages::new(admin.listing, filter, limit)));
+            let body = Body::from_stream(json(Pages::new(admin.listing, &filter, limit)));
             ([(CONTENT_TYPE, JSON)], body).into_response()
         }
         Format::Table => {
@@ -90,7 +90,7 @@ pub async fn list(
                     "limit must be at most {TABLE_MOST} for a table; ask for format=json"
                 ));
             }
-            let mut pages = Pages::new(admin.listing, filter, limit);
+            let mut pages = Pages::new(admin.listing, &filter, limit);
             let rows: Vec<Row> = pages.by_ref().flatten().collect();
             ([(CONTENT_TYPE, TEXT)], table(&rows, pages.more)).into_response()
         }
@@ -106,21 +106,20 @@ fn refused(why: &str) -> Response {
 /// The pages of a listing, up to a number of rows.
 struct Pages {
     listing: Arc<dyn Listing>,
-    filter: Filter,
-    left: usize,
-    after: Option<EndpointKey>,
-    /// Whether there is more than was listed so far.
+    keys: std::vec::IntoIter<EndpointKey>,
+    /// Whether there is more than the limit.
     more: bool,
 }
 
 impl Pages {
-    fn new(listing: Arc<dyn Listing>, filter: Filter, limit: usize) -> Self {
+    fn new(listing: Arc<dyn Listing>, filter: &Filter, limit: usize) -> Self {
+        let mut keys = listing.keys(filter);
+        let more = keys.len() > limit;
+        keys.truncate(limit);
         Self {
             listing,
-            filter,
-            left: limit,
-            after: None,
-            more: true,
+            keys: keys.into_iter(),
+            more,
         }
     }
 }
@@ -129,15 +128,8 @@ impl Iterator for Pages {
     type Item = Vec<Row>;
 
     fn next(&mut self) -> Option<Vec<Row>> {
-        if !self.more || self.left == 0 {
-            return None;
-        }
-        let max = self.left.min(PAGE);
-        let page = self.listing.page(self.after.as_ref(), max, &self.filter);
-        self.left = self.left.saturating_sub(page.rows.len());
-        self.more = page.next.is_some();
-        self.after = page.next;
-        Some(page.rows)
+        let page: Vec<_> = self.keys.by_ref().take(PAGE).collect();
+        (!page.is_empty()).then(|| self.listing.rows(&page))
     }
 }
 

@@ -52,7 +52,9 @@ pub trait Census {
 pub struct Plan {
     pace: Pace,
     released: HashMap<EndpointKey, Wait>,
-    /// By the counted time at which they are due.
+    /// Those seen since the last contact: their time begins with the next.
+    fresh: Vec<EndpointKey>,
+    /// The others, by the counted time at which they are due.
     due: BTreeSet<(Instant, EndpointKey)>,
     /// How many endpoints each node has lost to silence.
     silent: HashMap<Name, usize>,
@@ -70,9 +72,8 @@ pub struct Plan {
 struct Wait {
     revision: Revision,
     why: Released,
-    due: Instant,
-    /// A third of its time must pass after a gap.
-    third: Duration,
+    duration: Duration,
+    due: Option<Instant>,
 }
 
 impl Plan {
@@ -82,6 +83,7 @@ impl Plan {
         Self {
             pace,
             released: HashMap::new(),
+            fresh: Vec::new(),
             due: BTreeSet::new(),
             silent: HashMap::new(),
             contact: None,
@@ -106,6 +108,15 @@ impl Plan {
             }
         }
         self.contact = Some(now);
+        for key in std::mem::take(&mut self.fresh) {
+            if let Some(wait) = self.released.get_mut(&key)
+                && wait.due.is_none()
+            {
+                let due = self.counted + wait.duration;
+                wait.due = Some(due);
+                self.due.insert((due, key));
+            }
+        }
     }
 
     fn rate(&self, now: Instant) -> f64 {
@@ -159,9 +170,7 @@ impl Plan {
         }
         self.forget(key);
         if let Some(why) = released(record) {
-            let duration = record.lease.duration();
-            let due = self.counted + duration;
-            self.due.insert((due, key.clone()));
+            self.fresh.push(key.clone());
             if why == Released::Silent {
                 *self.silent.entry(key.node.clone()).or_default() += 1;
             }
@@ -170,8 +179,8 @@ impl Plan {
                 Wait {
                     revision: stored.revision,
                     why,
-                    due,
-                    third: duration / 3,
+                    duration: record.lease.duration(),
+                    due: None,
                 },
             );
         }
@@ -181,7 +190,9 @@ impl Plan {
         let Some(wait) = self.released.remove(key) else {
             return;
         };
-        self.due.remove(&(wait.due, key.clone()));
+        if let Some(due) = wait.due {
+            self.due.remove(&(due, key.clone()));
+        }
         if wait.why == Released::Silent
             && let Some(count) = self.silent.get_mut(&key.node)
         {
@@ -208,9 +219,10 @@ impl Plan {
             let Some(wait) = self.released.get(key) else {
                 continue;
             };
+            // After a gap a third of its time must pass again.
             let after_gap = self
                 .gap_ended
-                .is_none_or(|end| self.counted.saturating_duration_since(end) >= wait.third);
+                .is_none_or(|end| self.counted.saturating_duration_since(end) >= wait.duration / 3);
             if !after_gap || (waits && wait.why == Released::Silent) {
                 continue;
             }
@@ -228,8 +240,8 @@ impl Plan {
 
     /// A delete could not be made; it is due again.
     pub fn again(&mut self, key: &EndpointKey) {
-        if let Some(wait) = self.released.get(key) {
-            self.due.insert((wait.due, key.clone()));
+        if let Some(due) = self.released.get(key).and_then(|wait| wait.due) {
+            self.due.insert((due, key.clone()));
         }
     }
 
@@ -266,4 +278,187 @@ impl Plan {
 fn released(record: &EndpointRecord) -> Option<Released> {
     // A lease that lost its holder otherwise was released by somebody's silence.
     (!record.lease.is_held()).then(|| record.lease.released.unwrap_or(Released::Silent))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::lease::Lease;
+    use crate::registry::testing::{key, record};
+    use crate::time::Now;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Nodes(usize);
+
+    impl Census for Nodes {
+        fn nodes(&self) -> usize {
+            self.0
+        }
+        fn endpoints_of(&self, _: &Name) -> usize {
+            1
+        }
+    }
+
+    struct Fixture {
+        plan: Plan,
+        now: Instant,
+        nodes: usize,
+    }
+
+    impl Fixture {
+        fn new(pace: Pace) -> Self {
+            let now = Now::read().mono;
+            Self {
+                plan: Plan::new(pace, now),
+                now,
+                nodes: 1_000,
+            }
+        }
+
+        /// The endpoint of `node` was released at `revision`.
+        fn released(&mut self, node: &str, revision: u64) {
+            let mut record = record("t", node, "c");
+            record.lease = Lease::released(Released::Silent, record.lease.renew_time, 60 * SECOND);
+            self.put(record, revision);
+        }
+
+        fn put(&mut self, record: EndpointRecord, revision: u64) {
+            self.plan.apply(&Change::Put(Stored {
+                record: Record::Endpoint(Arc::new(record)),
+                revision: Revision(revision),
+            }));
+        }
+
+        /// Seconds pass, with a sign of life each; returns what went.
+        fn pass(&mut self, seconds: u64) -> Vec<String> {
+            let mut gone = Vec::new();
+            for _ in 0..seconds {
+                self.now += SECOND;
+                self.plan.contact(self.now);
+                for (key, revision) in self.plan.take_due(self.now, &Nodes(self.nodes)) {
+                    self.plan
+                        .apply(&Change::Delete(Key::Endpoint(key.clone()), revision));
+                    gone.push(key.node.to_string());
+                }
+            }
+            gone
+        }
+    }
+
+    #[test]
+    fn what_is_released_goes_when_its_time_is_over() {
+        let mut f = Fixture::new(Pace::default());
+        f.pass(1);
+        f.released("n", 1);
+        assert!(f.pass(60).is_empty());
+        assert_eq!(f.pass(1), ["n"]);
+        assert_eq!(f.plan.waiting(), 0);
+    }
+
+    #[test]
+    fn what_is_maintained_again_stays_and_starts_anew() {
+        let mut f = Fixture::new(Pace::default());
+        f.released("n", 1);
+        f.pass(50);
+        f.put(record("t", "n", "c"), 2);
+        assert!(f.pass(50).is_empty());
+        f.released("n", 3);
+        assert!(f.pass(60).is_empty());
+        assert_eq!(f.pass(1), ["n"]);
+    }
+
+    #[test]
+    fn being_told_again_does_not_start_anew() {
+        let mut f = Fixture::new(Pace::default());
+        f.released("n", 1);
+        f.pass(50);
+        f.released("n", 1);
+        assert_eq!(f.pass(11), ["n"]);
+    }
+
+    #[test]
+    fn an_outage_of_the_store_does_not_count_and_gives_a_third_again() {
+        let mut f = Fixture::new(Pace::default());
+        f.released("n", 1);
+        f.pass(55);
+        f.now += 600 * SECOND;
+        assert!(f.pass(20).is_empty());
+        assert_eq!(f.pass(1), ["n"]);
+    }
+
+    #[test]
+    fn a_reset_forgets_what_is_gone_and_keeps_the_time_of_the_rest() {
+        let mut f = Fixture::new(Pace::default());
+        f.released("gone", 1);
+        f.released("stays", 2);
+        f.pass(50);
+        let mut stays = record("t", "stays", "c");
+        stays.lease = Lease::released(Released::Silent, stays.lease.renew_time, 60 * SECOND);
+        let stays = Stored {
+            record: Record::Endpoint(Arc::new(stays)),
+            revision: Revision(2),
+        };
+        f.plan.apply(&Change::Reset(vec![stays], Revision(3)));
+        assert_eq!(f.plan.waiting(), 1);
+        assert_eq!(f.pass(11), ["stays"]);
+    }
+
+    #[test]
+    fn a_failed_delete_is_due_again() {
+        let mut f = Fixture::new(Pace::default());
+        f.released("n", 1);
+        f.pass(60);
+        f.now += SECOND;
+        f.plan.contact(f.now);
+        let due = f.plan.take_due(f.now, &Nodes(1_000));
+        assert_eq!(due, [(key("t", "n", "c"), Revision(1))]);
+        assert!(f.pass(5).is_empty(), "under way");
+        f.plan.again(&due[0].0);
+        assert_eq!(f.pass(1), ["n"]);
+    }
+
+    #[test]
+    fn deletes_keep_to_their_rate() {
+        let mut f = Fixture::new(Pace {
+            per_second: 50.0,
+            brake_share: 1.0,
+            ..Pace::default()
+        });
+        for at in 0..200 {
+            f.released(&format!("n{at}"), at);
+        }
+        f.pass(60);
+        for _ in 0..4 {
+            assert_eq!(f.pass(1).len(), 50);
+        }
+    }
+
+    #[test]
+    fn the_brake_holds_ten_minutes_then_goes_slowly() {
+        let mut f = Fixture::new(Pace::default());
+        f.nodes = 200;
+        for at in 0..100 {
+            f.released(&format!("n{at}"), at);
+        }
+        assert!(f.pass(600).is_empty());
+        assert!(f.plan.braked_since().is_some());
+        // Ten a second until the rest is no longer many.
+        let gone = f.pass(6).len();
+        assert!((50..=61).contains(&gone), "{gone}");
+        f.pass(10);
+        assert!(f.plan.braked_since().is_none());
+        assert_eq!(f.plan.waiting(), 0);
+    }
+
+    #[test]
+    fn two_silent_nodes_are_no_reason_to_brake() {
+        let mut f = Fixture::new(Pace::default());
+        f.nodes = 2;
+        f.released("a", 1);
+        f.released("b", 2);
+        assert_eq!(f.pass(61), ["a", "b"]);
+    }
 }

@@ -18,6 +18,7 @@ use crate::registry::patience::Patience;
 use crate::registry::presence::Presence;
 use crate::registry::queue::Queue;
 use crate::registry::restore::{Memory, Withdrawn};
+use crate::registry::view::Tally;
 use crate::registry::{Caller, ClosedBy, ConnectionId, Limits, Refusal};
 use crate::time::Now;
 
@@ -54,6 +55,9 @@ pub struct Core {
     started: Instant,
     /// Whether the store has been read.
     pub(super) ready: bool,
+    /// Endpoints by their health as of the last sweep, and of the one under way.
+    pub(super) tally: Tally,
+    counting: Tally,
 }
 
 /// What is known of an endpoint that was withdrawn here.
@@ -96,6 +100,8 @@ impl Core {
             random,
             started: now.mono,
             ready: false,
+            tally: Tally::default(),
+            counting: Tally::default(),
         }
     }
 
@@ -249,6 +255,7 @@ impl Core {
     pub fn sweep(&mut self, now: Now, from: usize, count: usize) {
         let at = self.patience.counted(now.mono);
         self.memory.forget_old(at);
+        self.count(from, count);
         if at.saturating_duration_since(self.started) < self.setup.timing.start_grace {
             return;
         }
@@ -271,6 +278,21 @@ impl Core {
         }
         for key in over {
             self.supersede(now, &key, at);
+        }
+    }
+
+    /// Counts the endpoints by their health; a pass over all makes the tally.
+    fn count(&mut self, from: usize, count: usize) {
+        if from == 0 {
+            self.counting = Tally::default();
+        }
+        let mut counting = self.counting;
+        for entry in self.index.slice(from, count) {
+            counting.add(self.doubt(entry));
+        }
+        self.counting = counting;
+        if from.saturating_add(count) >= self.index.positions() {
+            self.tally = counting;
         }
     }
 

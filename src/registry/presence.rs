@@ -1,7 +1,7 @@
 //! Which nodes are there: when they were heard, over which connections, and
 //! whether the last of those was closed from their side.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::lease::USUAL_INTERVAL;
@@ -34,7 +34,7 @@ struct Node {
 #[derive(Debug, Default)]
 struct Connection {
     calls: u32,
-    nodes: Vec<Name>,
+    nodes: HashSet<Name>,
 }
 
 impl Presence {
@@ -45,10 +45,17 @@ impl Presence {
 
     /// One endpoint of `node` is gone; a node without endpoints is forgotten.
     pub fn remove_endpoint(&mut self, node: &Name) {
-        if let Some(known) = self.nodes.get_mut(node) {
-            known.endpoints -= 1;
-            if known.endpoints == 0 {
-                self.nodes.remove(node);
+        let Some(known) = self.nodes.get_mut(node) else {
+            return;
+        };
+        known.endpoints -= 1;
+        if known.endpoints == 0
+            && let Some(forgotten) = self.nodes.remove(node)
+        {
+            for connection in forgotten.connections {
+                if let Some(connection) = self.connections.get_mut(&connection) {
+                    connection.nodes.remove(node);
+                }
             }
         }
     }
@@ -89,7 +96,7 @@ impl Presence {
         known.lasting = caller.lasting;
         if !known.connections.contains(&caller.connection) {
             known.connections.push(caller.connection);
-            connection.nodes.push(node.clone());
+            connection.nodes.insert(node.clone());
         }
     }
 
@@ -107,14 +114,14 @@ impl Presence {
         };
         let mut suspects = Vec::new();
         for name in closed.nodes {
-            // Gone and come back meanwhile: then it does not list this connection.
             let Some(node) = self.nodes.get_mut(&name) else {
                 continue;
             };
-            let before = node.connections.len();
             node.connections.retain(|open| *open != connection);
-            let was_last = before > 0 && node.connections.is_empty();
-            if was_last && by == ClosedBy::Peer && closed.calls >= CALLS_THAT_COUNT {
+            if node.connections.is_empty()
+                && by == ClosedBy::Peer
+                && closed.calls >= CALLS_THAT_COUNT
+            {
                 node.suspect = true;
                 suspects.push(name);
             }
@@ -279,6 +286,7 @@ mod tests {
         assert_eq!(f.presence.endpoints(&name("n")), 1);
         f.presence.remove_endpoint(&name("n"));
         assert!(f.presence.is_empty());
+        assert!(f.presence.connections[&ConnectionId(1)].nodes.is_empty());
         assert!(!f.closed(1, ClosedBy::Peer));
     }
 }

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::admin::{self, Admin, Part};
 use crate::args::{Serve, Store};
-use crate::listing::{Filter, Listing, Page};
+use crate::listing::{Filter, Listing};
 use crate::record::EndpointKey;
 use crate::run::StartError;
 use crate::run::pulse::Pulse;
@@ -116,8 +116,11 @@ fn warnings(args: &Serve) -> Vec<String> {
 struct Nothing;
 
 impl Listing for Nothing {
-    fn page(&self, _after: Option<&EndpointKey>, _max: usize, _filter: &Filter) -> Page {
-        Page::default()
+    fn keys(&self, _filter: &Filter) -> Vec<EndpointKey> {
+        Vec::new()
+    }
+    fn rows(&self, _keys: &[EndpointKey]) -> Vec<crate::listing::Row> {
+        Vec::new()
     }
 }
 
