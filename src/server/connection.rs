@@ -270,7 +270,9 @@ impl Watch<'_> {
         let limits = &self.host.limits;
         let deadline = || self.activity.deadline(self.first, limits.idle);
         let mut connection = pin!(connection);
-        let mut timer = pin!(sleep_until(deadline().0));
+        // A call may bring the deadline nearer, if the idle time is the shorter.
+        let soonest = self.first.unwrap_or(limits.idle).min(limits.idle);
+        let mut timer = pin!(sleep_until(self.activity.opened + soonest));
         let mut ours = None;
         loop {
             let polled = poll_fn(|cx| match batch {

@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tunnel_registry::gost::proto::GetServiceRequest;
 use tunnel_registry::server::auth::{Access, Tokens};
-use tunnel_registry::server::reload::OpenError;
+use tunnel_registry::server::reload::{INTERVAL, OpenError};
 use tunnel_registry::server::tls::{Tls, TlsFiles};
 use tunnel_registry::server::{Config, Limits};
 
@@ -121,7 +121,15 @@ fn patient() -> Limits {
     }
 }
 
-#[tokio::test(start_paused = true)]
+/// Lets the time pass after which files are looked at again.
+async fn a_poll() {
+    tokio::time::pause();
+    tokio::time::advance(INTERVAL).await;
+    tokio::time::resume();
+    tokio::task::yield_now().await;
+}
+
+#[tokio::test]
 async fn tokens_are_replaced_while_connections_stay() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens");
@@ -142,18 +150,18 @@ async fn tokens_are_replaced_while_connections_stay() {
     assert_eq!((code("old-token").await, code("new-token").await), (0, 16));
     std::fs::write(&file, "# both for a while\nnew-token\nold-token\n").unwrap();
     while code("new-token").await != 0 {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        a_poll().await;
     }
     assert_eq!(code("old-token").await, 0);
     std::fs::write(&file, "short\n").unwrap();
     let failures = r#"tunnel_registry_reload_failures_total{what="tokens"}"#;
     while env.count(failures) == 0 {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        a_poll().await;
     }
     assert_eq!((code("old-token").await, code("new-token").await), (0, 0));
     std::fs::write(&file, "new-token\n").unwrap();
     while code("old-token").await != 16 {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        a_poll().await;
     }
     assert_eq!(code("new-token").await, 0);
     assert_eq!(env.count(failures), 1);
@@ -291,7 +299,7 @@ async fn mutual_tls_lets_in_only_whom_the_authority_signed() {
     env.until(&Env::closed("tls"), 2).await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_certificate_is_replaced_while_connections_stay() {
     let (old, new) = (Authority::new(), Authority::new());
     let folder = tempfile::tempdir().unwrap();
@@ -310,13 +318,13 @@ async fn a_certificate_is_replaced_while_connections_stay() {
     std::fs::write(folder.path().join("tls.key"), "").unwrap();
     let failures = r#"tunnel_registry_reload_failures_total{what="tls"}"#;
     while env.count(failures) == 0 {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        a_poll().await;
     }
     assert!(Arc::ptr_eq(&before, &tls.config()));
 
     new.sign("localhost").write(folder.path());
     while Arc::ptr_eq(&before, &tls.config()) {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        a_poll().await;
     }
     let mut fresh = Http(secured(&env, &connector(&new, None, &["http/1.1"])).await);
     assert_eq!(fresh.send("GET", "/sd?name=x", &[], "").await.status, 200);

@@ -48,7 +48,6 @@ pub struct Env {
     pub address: SocketAddr,
     pub metrics: Arc<Metrics>,
     pub health: Health,
-    pub access: Arc<Access>,
     cancelled: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -79,8 +78,7 @@ impl Env {
         let mut tasks = JoinSet::new();
         tasks.spawn(server.run(registry(), Arc::clone(&metrics), cancelled.clone()));
         {
-            let (access, metrics) = (Arc::clone(&access), Arc::clone(&metrics));
-            let cancelled = cancelled.clone();
+            let (metrics, cancelled) = (Arc::clone(&metrics), cancelled.clone());
             tasks.spawn(async move { access.watch(&metrics, cancelled).await });
         }
         if let Some(tls) = tls {
@@ -91,7 +89,6 @@ impl Env {
             address,
             metrics,
             health,
-            access,
             cancelled,
             tasks,
         }
@@ -144,7 +141,9 @@ impl Env {
     }
 
     pub async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
     }
 
     pub async fn http(&self) -> Http<TcpStream> {
