@@ -1,0 +1,15 @@
+//! The server over real sockets: one binary, a module a subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy.toml allows them in test functions, not in what those call"
+)]
+
+mod access;
+mod ends;
+mod grpc;
+mod http;
+mod limits;
+mod malformed;
+mod testenv;
