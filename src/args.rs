@@ -7,7 +7,6 @@ pub mod serve;
 pub mod store;
 #[cfg(test)]
 mod tests;
-pub mod token;
 pub mod values;
 
 use std::env;
@@ -17,9 +16,10 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-pub use serve::{Access, Limits, Listening, Logs, Serve, Times, TlsFiles};
+use crate::server::auth::Tokens;
+
+pub use serve::{Access, Limits, Listening, Logs, Serve, Times};
 pub use store::Store;
-pub use token::Token;
 
 /// The variable that holds tokens. It has no flag: a command line is public.
 pub const TOKEN_VARIABLE: &str = "TUNNEL_REGISTRY_TOKEN";
@@ -140,8 +140,15 @@ impl Args {
         };
         let mut wrong = |text: String| command.error(ErrorKind::ValueValidation, text);
         if let Some(tokens) = tokens {
-            serve.access.tokens =
-                token::list(&tokens).map_err(|error| wrong(format!("{TOKEN_VARIABLE} {error}")))?;
+            // What is not UTF-8 is no visible ASCII either, and is refused for that.
+            let tokens = Tokens::from_environment(&tokens.to_string_lossy())
+                .map_err(|error| wrong(format!("{TOKEN_VARIABLE}: {error}")))?;
+            if serve.access.token_file.is_some() {
+                return Err(wrong(format!(
+                    "set --token-file or {TOKEN_VARIABLE}, not both: a file can hold several tokens"
+                )));
+            }
+            serve.access.tokens = Some(tokens);
         }
         if serve.times.request_timeout <= serve.times.register_wait {
             return Err(wrong(

@@ -4,6 +4,7 @@
 //! costs an addition and a short lock.
 
 mod process;
+pub mod registry;
 
 use std::fmt;
 use std::time::Duration;

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::backend::{Change, Revision, Write, WriteError};
 use crate::listing::{Filter, Listing, Row};
@@ -146,6 +146,8 @@ pub struct Registry {
     inner: Mutex<Inner>,
     /// Told when a write may have become due.
     writes: Notify,
+    /// Whether the store has been read.
+    read: watch::Sender<bool>,
     /// How long a caller waits for the store.
     wait: Duration,
 }
@@ -167,6 +169,7 @@ impl Registry {
                 waiters: HashMap::new(),
             }),
             writes: Notify::new(),
+            read: watch::Sender::new(false),
             wait,
         }
     }
@@ -272,6 +275,12 @@ impl Registry {
         self.inner.lock().core.queue.len()
     }
 
+    /// Waits until the store has been read.
+    pub async fn ready(&self) {
+        // It never goes back, and the sender lives as long as this.
+        let _read = self.read.subscribe().wait_for(|read| *read).await;
+    }
+
     /// The store's watch tells changes, in order.
     pub fn apply(&self, changes: Vec<Change>) {
         let mut inner = self.inner.lock();
@@ -279,6 +288,7 @@ impl Registry {
         for change in changes {
             inner.core.apply(now, change);
         }
+        self.read.send_replace(inner.core.is_ready());
         drop(inner);
         // A change may have shown that something is to be written.
         self.writes.notify_one();

@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 
-use crate::args::{Store, Token, values};
+use crate::args::{Store, values};
 use crate::lease::Timing;
+use crate::registry;
+use crate::server;
+use crate::server::auth::Tokens;
+use crate::server::tls::TlsFiles;
 use crate::telemetry::{Format, LogFilter};
 
 /// What `serve` is told.
@@ -88,33 +92,22 @@ pub struct Access {
     /// Read again when it changes.
     #[arg(long, env = "TUNNEL_REGISTRY_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Further tokens, from [`TOKEN_VARIABLE`](super::TOKEN_VARIABLE).
+    /// The tokens in [`TOKEN_VARIABLE`](super::TOKEN_VARIABLE), in place of a file.
     #[arg(skip)]
-    pub tokens: Vec<Token>,
+    pub tokens: Option<Tokens>,
     #[command(flatten)]
     tls: TlsFlags,
-}
-
-/// The files that TLS is served with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TlsFiles<'a> {
-    /// The certificate chain, PEM.
-    pub certificate: &'a PathBuf,
-    /// Its private key, PEM.
-    pub key: &'a PathBuf,
-    /// Certificates of which one must have signed the caller's, PEM.
-    pub client_ca: Option<&'a PathBuf>,
 }
 
 impl Access {
     /// The files that TLS is served with; none when it is not.
     #[must_use]
-    pub fn tls(&self) -> Option<TlsFiles<'_>> {
-        let (certificate, key) = self.tls.tls_cert.as_ref().zip(self.tls.tls_key.as_ref())?;
+    pub fn tls(&self) -> Option<TlsFiles> {
+        let (certificate, key) = self.tls.tls_cert.clone().zip(self.tls.tls_key.clone())?;
         Some(TlsFiles {
             certificate,
             key,
-            client_ca: self.tls.tls_client_ca.as_ref(),
+            client_ca: self.tls.tls_client_ca.clone(),
         })
     }
 }
@@ -214,6 +207,35 @@ pub struct Limits {
         value_parser = count()
     )]
     pub max_connections_per_address: usize,
+}
+
+impl Limits {
+    /// How much the registry keeps.
+    #[must_use]
+    pub fn registry(&self) -> registry::Limits {
+        registry::Limits {
+            endpoints: self.max_endpoints,
+            per_tunnel: self.max_endpoints_per_tunnel,
+            per_node: self.max_endpoints_per_node,
+            queue: self.max_queue,
+        }
+    }
+}
+
+impl Serve {
+    /// The bounds of the listener.
+    #[must_use]
+    pub fn server_limits(&self) -> server::Limits {
+        server::Limits {
+            connections: self.limits.max_connections,
+            connections_per_peer: self.limits.max_connections_per_address,
+            first_request: self.times.first_request_timeout,
+            request: self.times.request_timeout,
+            idle: self.times.idle_timeout,
+            drain: self.times.drain,
+            ..server::Limits::default()
+        }
+    }
 }
 
 const SECOND: Duration = Duration::from_secs(1);

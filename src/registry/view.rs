@@ -83,6 +83,12 @@ impl Core {
         }
     }
 
+    /// Whether the store has been read.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
     /// The keys at positions `from..from + count` that pass `filter`.
     #[must_use]
     pub fn keys(&self, from: usize, count: usize, filter: &Filter) -> Vec<EndpointKey> {

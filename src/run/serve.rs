@@ -1,25 +1,42 @@
 //! `serve`: the parts of a registry, put together.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::encoding::text::encode;
-use prometheus_client::registry::Registry as Metrics;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin, Part};
 use crate::args::{Serve, Store};
-use crate::listing::{Filter, Listing};
-use crate::record::EndpointKey;
+use crate::backend::Backend;
+use crate::backend::file::File;
+use crate::backend::memory::Memory;
+use crate::controller::collect;
+use crate::controller::plan::{Pace, Plan};
+use crate::metrics::Metrics;
+use crate::metrics::registry::Figures;
+use crate::registry::Registry;
+use crate::registry::core::Setup;
 use crate::run::StartError;
 use crate::run::pulse::Pulse;
 use crate::run::signals::signals;
 use crate::run::supervisor::{Ended, Supervisor};
+use crate::server::auth::Access;
+use crate::server::tls::Tls;
+use crate::server::{self, Server, exposure};
 use crate::time::Now;
+use crate::{upkeep, writeback};
 
 /// How long what neither answers calls nor writes may take to stop.
 const BACKGROUND: Duration = Duration::from_secs(1);
+/// What a phase of a stop may take beyond the bound of what it does, which ends
+/// in time by itself.
+const MARGIN: Duration = Duration::from_secs(1);
+/// Who holds the leases in a store that only one process may open.
+const SOLE_HOLDER: &str = "local";
 
 /// Runs a registry until it is told to stop or a task of it ends.
 ///
@@ -28,16 +45,128 @@ const BACKGROUND: Duration = Duration::from_secs(1);
 pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     let signals = signals()?;
     let store = args.store.clone().map_or_else(Store::usual, Ok)?;
+    let access = Arc::new(access(args)?);
+    let tls = args.access.tls().map(Tls::open).transpose()?.map(Arc::new);
     let admin_listener = admin::server::bind(args.listening.admin_listen).await?;
+    let server = Server::bind(server::Config {
+        listen: args.listening.listen,
+        pod_ips: args.listening.pod_ip.as_slice().into(),
+        limits: args.server_limits(),
+        access: Arc::clone(&access),
+        tls: tls.clone(),
+    })
+    .await?;
+    let backend = open(&store).await?;
+
+    let setup = Setup {
+        identity: SOLE_HOLDER.into(),
+        timing: args.times.timing(),
+        limits: args.limits.registry(),
+        seed: fastrand::u64(..),
+    };
+    let registry = Arc::new(Registry::new(setup, args.times.register_wait));
+    let plan = Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono)));
+    let metrics = Arc::new(Metrics::new());
+    metrics.register(Box::new(Figures::new(
+        Arc::clone(&registry),
+        Arc::clone(&plan),
+    )));
     let pulse = Arc::new(Pulse::new(Now::read()));
 
     let mut supervisor = Supervisor::new();
-    let _accepting = supervisor.phase("accepting", args.times.drain);
-    let _flushing = supervisor.phase("flushing", args.times.flush);
+    let accepting = supervisor.phase("accepting", args.times.drain + MARGIN);
+    let flushing = supervisor.phase("flushing", args.times.flush + MARGIN);
     let background = supervisor.phase("background", BACKGROUND);
 
-    let admin = admin::router(admin(Arc::clone(&pulse), supervisor.stopping()));
-    let admin_address = admin_listener.local_addr()?;
+    let (listen, admin_listen) = (server.local_addr(), admin_listener.local_addr()?);
+    let health = server.health();
+    let exposed = exposure(
+        listen,
+        access.is_restricted(),
+        tls.is_some(),
+        args.access.tls().is_some_and(|tls| tls.client_ca.is_some()),
+    );
+    let admin = admin::router(Admin {
+        alive: {
+            let pulse = Arc::clone(&pulse);
+            Arc::new(move || pulse.check(Now::read()))
+        },
+        parts: {
+            let (registry, stopping) = (Arc::clone(&registry), supervisor.stopping());
+            Arc::new(move || vec![process(&stopping), read(&registry)])
+        },
+        metrics: {
+            let metrics = Arc::clone(&metrics);
+            Arc::new(move || metrics.encode())
+        },
+        listing: Arc::clone(&registry) as Arc<_>,
+    });
+
+    supervisor.spawn(accepting, "listener", {
+        let (registry, metrics) = (Arc::clone(&registry), Arc::clone(&metrics));
+        |stop| endless(server.run(registry, metrics, stop))
+    });
+    supervisor.spawn(flushing, "writer", {
+        let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
+        let flush = args.times.flush;
+        |stop| async move {
+            match writeback::run(registry, backend, stop, flush).await {
+                0 => Ok(()),
+                left => Err(format!(
+                    "left {left} writes that the store did not take within --flush"
+                )),
+            }
+        }
+    });
+    supervisor.spawn(background, "mirror", {
+        let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
+        |stop| endless(upkeep::mirror(registry, backend, stop))
+    });
+    supervisor.spawn(background, "sweep", {
+        let registry = Arc::clone(&registry);
+        |stop| endless(upkeep::sweep(registry, stop))
+    });
+    supervisor.spawn(background, "collector", {
+        let registry = Arc::clone(&registry);
+        |stop| endless(collect::run(plan, backend, registry, stop))
+    });
+    supervisor.spawn(background, "health", {
+        let (registry, stopping) = (Arc::clone(&registry), supervisor.stopping());
+        |stop| {
+            endless(async move {
+                if stopping
+                    .run_until_cancelled(registry.ready())
+                    .await
+                    .is_some()
+                {
+                    health.set(true).await;
+                    stopping.cancelled().await;
+                }
+                health.set(false).await;
+                stop.cancelled().await;
+            })
+        }
+    });
+    supervisor.spawn(background, "token reload", {
+        let metrics = Arc::clone(&metrics);
+        |stop| {
+            endless(async move {
+                access.watch(&metrics, stop.clone()).await;
+                stop.cancelled().await;
+            })
+        }
+    });
+    supervisor.spawn(background, "certificate reload", {
+        let metrics = Arc::clone(&metrics);
+        |stop| {
+            endless(async move {
+                if let Some(tls) = tls {
+                    tls.watch(&metrics, stop.clone()).await;
+                }
+                stop.cancelled().await;
+            })
+        }
+    });
     supervisor.spawn(
         background,
         "pulse",
@@ -47,32 +176,50 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         admin::server::serve(admin_listener, admin, stop)
     });
 
-    for warning in warnings(args) {
-        warn!("{warning}");
+    if let Some(exposed) = exposed {
+        warn!("{exposed}");
+    }
+    if matches!(store, Store::Memory) {
+        warn!(
+            "the memory store forgets every tunnel when this process ends, and gost never registers twice; use --store file:PATH to keep them"
+        );
     }
     info!(
         version = env!("CARGO_PKG_VERSION"),
         commit = env!("BUILD_COMMIT"),
-        admin = %admin_address,
+        %listen,
+        admin = %admin_listen,
         %store,
         "started"
     );
     Ok(supervisor.run(signals).await)
 }
 
-/// What the admin port asks, and whom.
-fn admin(pulse: Arc<Pulse>, stopping: CancellationToken) -> Admin {
-    let metrics = Metrics::default();
-    Admin {
-        alive: Arc::new(move || pulse.check(Now::read())),
-        parts: Arc::new(move || vec![process(&stopping)]),
-        metrics: Arc::new(move || {
-            let mut text = String::new();
-            encode(&mut text, &metrics)?;
-            Ok(text)
-        }),
-        listing: Arc::new(Nothing),
-    }
+/// Who may call.
+fn access(args: &Serve) -> Result<Access, StartError> {
+    Ok(match (&args.access.token_file, &args.access.tokens) {
+        (Some(file), _) => Access::file(file.clone())?,
+        (None, Some(tokens)) => Access::tokens(tokens.clone()),
+        (None, None) => Access::everybody(),
+    })
+}
+
+/// Opens the store. Reading a large file takes a moment, so not on a thread
+/// that answers.
+async fn open(store: &Store) -> Result<Arc<dyn Backend>, StartError> {
+    Ok(match store {
+        Store::Memory => Arc::new(Memory::new()),
+        Store::File(path) => {
+            let path = path.clone();
+            Arc::new(tokio::task::spawn_blocking(move || File::open(path)).await??)
+        }
+    })
+}
+
+/// A task that ends only when it is asked to, and cannot fail.
+async fn endless(task: impl Future<Output = ()>) -> Result<(), Infallible> {
+    task.await;
+    Ok(())
 }
 
 /// Not ready from the moment that a stop begins, so that nobody new comes.
@@ -88,39 +235,16 @@ fn process(stopping: &CancellationToken) -> Part {
     }
 }
 
-/// What to tell the user about flags that are valid and yet unwise.
-fn warnings(args: &Serve) -> Vec<String> {
-    let address = args.listening.listen;
-    let tokens = args.access.token_file.is_some() || !args.access.tokens.is_empty();
-    let tls = args.access.tls();
-    // Callers with a certificate are known without a token.
-    let known = tokens || tls.is_some_and(|tls| tls.client_ca.is_some());
-    if address.ip().to_canonical().is_loopback() || (known && tls.is_some()) {
-        return Vec::new();
-    }
-    let mut warnings = Vec::new();
-    if !known {
-        warnings.push(format!(
-            "whoever reaches {address} can register and withdraw tunnels; set --token-file or TUNNEL_REGISTRY_TOKEN"
-        ));
-    }
-    if tls.is_none() {
-        warnings.push(format!(
-            "calls to {address} can be read and changed on their way, tokens too; set --tls-cert and --tls-key"
-        ));
-    }
-    warnings
-}
-
-/// No endpoints.
-struct Nothing;
-
-impl Listing for Nothing {
-    fn keys(&self, _filter: &Filter) -> Vec<EndpointKey> {
-        Vec::new()
-    }
-    fn rows(&self, _keys: &[EndpointKey]) -> Vec<crate::listing::Row> {
-        Vec::new()
+/// Whether the store has been read: before that an answer would be a lie.
+fn read(registry: &Registry) -> Part {
+    let ready = if registry.figures().ready {
+        Ok(())
+    } else {
+        Err("the store has not been read yet".to_owned())
+    };
+    Part {
+        name: "store",
+        ready,
     }
 }
 
@@ -134,29 +258,6 @@ mod tests {
         match Args::try_parse(words.split_whitespace().map(Into::into), None).unwrap() {
             Args::Serve(serve) => *serve,
             other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn serving_strangers_is_warned_of() {
-        let tls = "--tls-cert c --tls-key k";
-        for (line, warned) in [
-            (String::new(), vec![]),
-            ("--listen [::1]:1".into(), vec![]),
-            ("--listen 0.0.0.0:1".into(), vec!["token", "tls"]),
-            ("--listen [::]:1 --token-file t".into(), vec!["tls"]),
-            (format!("--listen [::]:1 {tls}"), vec!["token"]),
-            (format!("--listen [::]:1 --token-file t {tls}"), vec![]),
-            (format!("--listen [::]:1 --tls-client-ca c {tls}"), vec![]),
-        ] {
-            let warnings = warnings(&args(&line));
-            assert_eq!(warnings.len(), warned.len(), "{line}: {warnings:?}");
-            for (warning, flag) in warnings.iter().zip(warned) {
-                assert!(
-                    warning.contains(&format!("set --{flag}")),
-                    "{line}: {warning}"
-                );
-            }
         }
     }
 

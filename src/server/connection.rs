@@ -149,6 +149,10 @@ impl Host {
             Some(Ok(Err(_))) => return Closed::Fault,
             Some(Err(_)) => return Closed::NoRequest,
         };
+        let caller = Caller {
+            lasting: is_http2,
+            ..caller
+        };
         if is_http2 {
             self.http2(stream, caller, &fate, opened).await
         } else {

@@ -127,7 +127,7 @@ pub(super) async fn accept(listener: TcpListener, host: Arc<Host>) {
                             format!("{} are open; raise --max-connections", limits.connections)
                         }
                         Crowded::Peer => format!(
-                            "its host has {}; raise --max-connections-per-peer",
+                            "its host has {}; raise --max-connections-per-address",
                             limits.connections_per_peer
                         ),
                     };

@@ -148,7 +148,11 @@ async fn everything_is_listed_page_by_page() {
 async fn pages_are_asked_for_as_they_are_read() {
     let asked = Arc::default();
     let listing = Counting(rows(3 * PAGE), Arc::clone(&asked));
-    let mut chunks = json(Pages::new(Arc::new(listing), &Filter::default(), usize::MAX));
+    let mut chunks = json(Pages::new(
+        Arc::new(listing),
+        &Filter::default(),
+        usize::MAX,
+    ));
     for _ in 0..2 {
         futures::StreamExt::next(&mut chunks)
             .await
