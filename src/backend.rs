@@ -16,6 +16,7 @@
 
 #[cfg(test)]
 pub(crate) mod contract;
+pub mod file;
 pub mod follow;
 pub mod memory;
 

@@ -278,7 +278,8 @@ impl Registry {
     /// Waits until the store has been read.
     pub async fn ready(&self) {
         // It never goes back, and the sender lives as long as this.
-        let _read = self.read.subscribe().wait_for(|read| *read).await;
+        let mut read = self.read.subscribe();
+        let _read = read.wait_for(|read| *read).await;
     }
 
     /// The store's watch tells changes, in order.

@@ -109,7 +109,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     supervisor.spawn(flushing, "writer", {
         let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
         let flush = args.times.flush;
-        |stop| async move {
+        move |stop| async move {
             match writeback::run(registry, backend, stop, flush).await {
                 0 => Ok(()),
                 left => Err(format!(
