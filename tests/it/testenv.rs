@@ -15,11 +15,16 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tunnel_registry::backend::Backend;
+use tunnel_registry::backend::memory::Memory;
 use tunnel_registry::gost::Health;
+use tunnel_registry::lease::Timing;
 use tunnel_registry::metrics::Metrics;
-use tunnel_registry::registry::Registry;
+use tunnel_registry::registry::core::Setup;
+use tunnel_registry::registry::{self, Registry};
 use tunnel_registry::server::auth::Access;
 use tunnel_registry::server::{Config, Limits, Server};
+use tunnel_registry::{upkeep, writeback};
 
 /// Nothing here takes this long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,9 +36,28 @@ pub const TUNNEL: &str = "c9ef8f8c-d687-4dca-be7a-1467b6565404";
 pub const CONNECTOR: &str = "c23d4f42-c892-42b3-8b74-88ab6455d33a";
 pub const NODE: &str = "db670b91-61a5-4f7c-8014-3bbe994446ea";
 
-/// The registry that is served: the one place that makes it.
-fn registry() -> Arc<Registry> {
-    Arc::new(Registry {})
+/// A registry on the memory store that has read it, with the tasks around it:
+/// the one place that makes one. The tasks end with `cancelled`.
+pub async fn registry(tasks: &mut JoinSet<()>, cancelled: &CancellationToken) -> Arc<Registry> {
+    let setup = Setup {
+        identity: "test".into(),
+        timing: Timing::default(),
+        limits: registry::Limits::default(),
+        seed: 1,
+    };
+    let registry = Arc::new(Registry::new(setup, Duration::from_secs(2)));
+    let store: Arc<dyn Backend> = Arc::new(Memory::new());
+    tasks.spawn({
+        let (registry, store, stop) = (registry.clone(), store.clone(), cancelled.clone());
+        async move {
+            writeback::run(registry, store, stop, Duration::ZERO).await;
+        }
+    });
+    tasks.spawn(upkeep::mirror(registry.clone(), store, cancelled.clone()));
+    tokio::time::timeout(PATIENCE, registry.ready())
+        .await
+        .unwrap();
+    registry
 }
 
 /// A body of gost's.
@@ -76,7 +100,8 @@ impl Env {
         let metrics = Arc::new(Metrics::new());
         let cancelled = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(server.run(registry(), Arc::clone(&metrics), cancelled.clone()));
+        let registry = registry(&mut tasks, &cancelled).await;
+        tasks.spawn(server.run(registry, Arc::clone(&metrics), cancelled.clone()));
         {
             let (metrics, cancelled) = (Arc::clone(&metrics), cancelled.clone());
             tasks.spawn(async move { access.watch(&metrics, cancelled).await });
