@@ -11,9 +11,9 @@ use serde_json::json;
 use tower_service::Service as _;
 use tunnel_registry::gost::{self, Calls};
 use tunnel_registry::metrics::Metrics;
-use tunnel_registry::registry::{Caller, ConnectionId, Registry};
+use tunnel_registry::registry::{Caller, ConnectionId};
 
-use crate::testenv::{CONNECTOR, Env, NODE, TUNNEL, service, whole};
+use crate::testenv::{CONNECTOR, Env, NODE, TUNNEL, registry, service, whole};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -136,7 +136,7 @@ async fn it_is_spoken_over_http2_too() {
 #[tokio::test]
 async fn the_routes_need_no_socket() {
     let calls = Calls::new(
-        Arc::new(Registry {}),
+        registry(),
         Arc::new(Metrics::new()),
         Arc::new([]),
         Duration::from_secs(1),

@@ -32,7 +32,7 @@ pub const CONNECTOR: &str = "c23d4f42-c892-42b3-8b74-88ab6455d33a";
 pub const NODE: &str = "db670b91-61a5-4f7c-8014-3bbe994446ea";
 
 /// The registry that is served: the one place that makes it.
-fn registry() -> Arc<Registry> {
+pub fn registry() -> Arc<Registry> {
     Arc::new(Registry {})
 }
 
