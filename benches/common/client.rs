@@ -2,6 +2,7 @@
 //! hyper allows.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -10,9 +11,13 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::wire::{Endpoint, Protocol, Request};
 use super::{Error, Result};
+
+/// How long a single call or page may take.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Open connections and those who call through them. Dropping it closes them.
 #[derive(Debug)]
@@ -112,7 +117,7 @@ impl Caller {
 
     /// Makes a call and checks the reply; Get returns what it lists.
     pub async fn call(&mut self, request: &Request) -> Result<Vec<Endpoint>> {
-        let body = self.send(request).await?;
+        let body = timeout(ANSWER_WITHIN, self.send(request)).await??;
         request.check(&body)
     }
 }
@@ -133,8 +138,11 @@ pub async fn fetch(at: SocketAddr, path: &'static str) -> Result<(StatusCode, St
     let request = http::Request::get(path)
         .header(http::header::HOST, at.to_string())
         .body(Full::<Bytes>::default())?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    };
+    timeout(ANSWER_WITHIN, answer).await?
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread::available_parallelism;
 
-/// One line: cores, processor, system, what was measured and its compiler.
+/// One line: cores, processor, system, and what was measured.
 pub fn line(registry: &Path) -> String {
     let cores = available_parallelism().map_or(0, usize::from);
     let model = field("/proc/cpuinfo", "model name", ':');
@@ -13,26 +13,23 @@ pub fn line(registry: &Path) -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease");
     let kernel = kernel.as_deref().map_or("unknown", str::trim);
     format!(
-        "{cores} cores of {model}; {system}, Linux {kernel}; {}; {}",
+        "{cores} cores of {model}; {system}, Linux {kernel}; {}",
         said(registry, "--version"),
-        env!("BUILD_COMPILER"),
     )
 }
 
-/// What a program prints first when asked with `argument`.
+/// What a program prints when asked with `argument`, in one line.
 pub fn said(program: &Path, argument: &str) -> String {
     Command::new(program)
         .arg(argument)
         .output()
         .ok()
-        .and_then(|output| {
-            Some(
-                String::from_utf8_lossy(&output.stdout)
-                    .lines()
-                    .next()?
-                    .into(),
-            )
+        .map(|output| {
+            let text = String::from_utf8_lossy(&output.stdout);
+            let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+            text.lines().map(words).collect::<Vec<_>>().join(", ")
         })
+        .filter(|text| !text.is_empty())
         .unwrap_or_else(|| "unknown".into())
 }
 

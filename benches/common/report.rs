@@ -64,11 +64,10 @@ impl fmt::Display for Table {
         let line = |cells: &[String]| format!("| {} |", cells.join(" | "));
         let figures = " ---: |".repeat(self.head.len().saturating_sub(1));
         writeln!(f, "{}", line(&self.head))?;
-        writeln!(f, "| --- |{figures}")?;
-        for row in &self.rows {
-            writeln!(f, "{}", line(row))?;
-        }
-        Ok(())
+        write!(f, "| --- |{figures}")?;
+        self.rows
+            .iter()
+            .try_for_each(|row| write!(f, "\n{}", line(row)))
     }
 }
 

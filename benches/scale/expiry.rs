@@ -112,7 +112,7 @@ pub async fn measure(options: &Options) -> Result<Vec<Promise>> {
     let falling = median(rounds.iter().map(|round| round.falling));
     let (going, staying) = (GOING.0, STAYING.0);
     println!("\n## {going} endpoints expire at once\n\n{table}");
-    println!("{staying} others are renewed. Removing took {falling:.1} s.");
+    println!("\n{staying} others are renewed. Removing took {falling:.1} s.");
     let slower = |round: &Figures| round.released.p99.max(round.removed.p99) / round.before.p99;
     Ok(vec![Promise {
         what: format!("p99 of Get, while {going} endpoints expire/before"),
