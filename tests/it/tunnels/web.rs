@@ -1,0 +1,86 @@
+//! Both ends of a tunnel: a local HTTP service, and visitors.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// How long a visitor waits at most. Nothing on loopback takes this long unless
+/// it hangs.
+pub const VISIT: Duration = Duration::from_secs(10);
+
+/// The longest header that a service or visitor reads.
+const HEAD: usize = 8 * 1024;
+
+/// An HTTP service that answers each request with its own name.
+#[derive(Debug)]
+pub struct Service {
+    pub address: SocketAddr,
+    _serving: JoinSet<()>,
+}
+
+impl Service {
+    pub async fn start(address: SocketAddr, name: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let length = name.len();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{name}"
+        );
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let mut visitors = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                visitors.spawn(serve(stream, answer.clone()));
+                while visitors.try_join_next().is_some() {}
+            }
+        });
+        Self {
+            address,
+            _serving: serving,
+        }
+    }
+}
+
+async fn serve(mut stream: TcpStream, answer: String) {
+    // A visitor who goes away is not the service's trouble.
+    if head(&mut stream).await.is_some() {
+        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.shutdown().await;
+    }
+}
+
+/// Reads a request's header, and nothing of what follows.
+pub async fn head(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if head.len() == HEAD {
+            return None;
+        }
+        head.push(stream.read_u8().await.ok()?);
+    }
+    Some(head)
+}
+
+/// Asks `host` at an entrypoint: the service's name, or what went wrong.
+pub async fn visit(entrypoint: SocketAddr, host: &str) -> Result<String, String> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(entrypoint).await?;
+        let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = timeout(VISIT, exchange)
+        .await
+        .map_err(|_| format!("no answer within {VISIT:?}"))?
+        .map_err(|error| error.to_string())?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => Ok(body.to_owned()),
+        _ => Err(format!("refused: {answer:?}")),
+    }
+}
