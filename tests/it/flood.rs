@@ -205,9 +205,7 @@ async fn refused(registry: &Registry, limit: &str) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_is_refused_and_the_registered_are_served() {
     let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    let room = usize::try_from(most)
-        .unwrap()
-        .saturating_sub(OTHER_FILES);
+    let room = usize::try_from(most).unwrap().saturating_sub(OTHER_FILES);
     let count = FLOOD.min(room);
     if count < FLOOD {
         eprintln!("a flood of {count} instead of {FLOOD}: no more files may be open (ulimit -Hn)");
@@ -234,9 +232,10 @@ async fn a_flood_is_refused_and_the_registered_are_served() {
         clients.are_served().await;
         clients.newcomers_are_served().await;
     });
-    until("all beyond the limit of one address are refused", async || {
-        (refused(&registry, "peer").await == half - PER_ADDRESS).then_some(())
-    })
+    until(
+        "all beyond the limit of one address are refused",
+        async || (refused(&registry, "peer").await == half - PER_ADDRESS).then_some(()),
+    )
     .await;
     clients.are_served().await;
     clients.newcomers_are_served().await;

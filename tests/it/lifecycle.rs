@@ -24,7 +24,9 @@ fn log(registry: &Registry) -> Vec<Value> {
 /// The first line of a log with this message.
 fn line<'a>(log: &'a [Value], message: &str) -> &'a Value {
     let found = log.iter().find(|line| {
-        let text = line["message"].as_str().or(line["fields"]["message"].as_str());
+        let text = line["message"]
+            .as_str()
+            .or(line["fields"]["message"].as_str());
         text.is_some_and(|text| text.contains(message))
     });
     found.unwrap_or_else(|| panic!("{message:?} is not in {log:#?}"))
@@ -62,7 +64,9 @@ async fn without_a_store_it_keeps_a_file_and_says_where() {
     let mut setup = Setup::new(Net::take(), folder.path());
     setup.store = None;
     let registry = setup.start().await;
-    let file = folder.path().join(".local/share/tunnel-registry/registry.redb");
+    let file = folder
+        .path()
+        .join(".local/share/tunnel-registry/registry.redb");
     let mode = fs::metadata(&file).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     registry.process.says("started").await;
@@ -128,7 +132,9 @@ impl InFlight {
         assert_eq!(answer.status, 200);
         let body = service("tcp", "192.0.2.1:80");
         let length = body.len();
-        let head = format!("POST /sd HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n");
+        let head = format!(
+            "POST /sd HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+        );
         client.raw(head.as_bytes()).await;
         // It says that it waits for the body.
         assert_eq!(client.answer().await.status, 100);

@@ -28,28 +28,55 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How often another process is asked whether something has happened.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Waits until `check` finds something.
+/// What a look at something comes to: it, or why it is not there yet.
+pub trait Look {
+    type Thing;
+    fn seen(self) -> Result<Self::Thing, String>;
+}
+
+impl<T> Look for Option<T> {
+    type Thing = T;
+
+    fn seen(self) -> Result<T, String> {
+        self.ok_or_else(|| "not yet".into())
+    }
+}
+
+impl<T, E: ToString> Look for Result<T, E> {
+    type Thing = T;
+
+    fn seen(self) -> Result<T, String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// Looks until something is there.
 ///
 /// # Panics
-/// After [`PATIENCE`], with `what` was awaited.
-pub async fn until<T>(what: &str, check: impl AsyncFnMut() -> Option<T>) -> T {
-    until_within(PATIENCE, what, check).await
+/// After [`PATIENCE`], with `what` was awaited and what the last look came to.
+pub async fn until<L: Look>(what: &str, look: impl AsyncFnMut() -> L) -> L::Thing {
+    until_within(PATIENCE, what, look).await
 }
 
 /// [`until`], with an end of its own.
-pub async fn until_within<T>(
+pub async fn until_within<L: Look>(
     patience: Duration,
     what: &str,
-    mut check: impl AsyncFnMut() -> Option<T>,
-) -> T {
+    mut look: impl AsyncFnMut() -> L,
+) -> L::Thing {
     let end = Instant::now() + patience;
     loop {
-        // A check may hang as well.
-        match timeout(patience, check()).await {
-            Ok(Some(found)) => return found,
-            Ok(None) if Instant::now() < end => sleep(POLL).await,
-            _ => panic!("waited {patience:?} in vain until {what}"),
-        }
+        // A look may hang as well.
+        let why = match timeout(patience, look()).await.map(Look::seen) {
+            Ok(Ok(thing)) => return thing,
+            Ok(Err(why)) => why,
+            Err(_) => "the last look hangs".into(),
+        };
+        assert!(
+            Instant::now() < end,
+            "waited {patience:?} in vain until {what}: {why}"
+        );
+        sleep(POLL).await;
     }
 }
 
@@ -242,8 +269,11 @@ impl Registry {
             if let Some(status) = self.process.child.try_wait().unwrap() {
                 panic!("it ended with {status} and said:\n{}", self.process.said());
             }
-            let (status, _) = fetch(self.setup.admin, "/readyz").await.ok()?;
-            (status == StatusCode::OK).then_some(())
+            let answer = fetch(self.setup.admin, "/readyz").await;
+            match answer.map_err(|error| error.to_string())? {
+                (StatusCode::OK, _) => Ok(()),
+                (_, text) => Err(text),
+            }
         })
         .await;
     }

@@ -46,8 +46,12 @@ pub trait Gost: Sized {
 
     /// A client with one connector for each of `tunnels` to `server`, in front
     /// of a local service.
-    fn client(&self, server: &Self::Server, tunnels: &[Tunnel], service: SocketAddr)
-    -> Self::Client;
+    fn client(
+        &self,
+        server: &Self::Server,
+        tunnels: &[Tunnel],
+        service: SocketAddr,
+    ) -> Self::Client;
 }
 
 /// A tunnel server.

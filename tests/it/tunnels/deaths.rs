@@ -129,9 +129,10 @@ async fn a_server_restarted_alone_is_not_sent_to_itself<G: Gost>(world: World<G>
         // Where connections tell nothing, silence must: for two intervals.
         let sd = Sd::new(Protocol::Http, registry.setup.listen);
         let tunnel = &world.place.tunnels[0].id;
-        until("the killed server is not offered on its own host", async || {
-            sd.get(tunnel).await.unwrap().is_empty().then_some(())
-        })
+        until(
+            "the killed server is not offered on its own host",
+            async || sd.get(tunnel).await.unwrap().is_empty().then_some(()),
+        )
         .await;
     }
     let before = again.open_files();

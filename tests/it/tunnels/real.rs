@@ -78,7 +78,7 @@ impl Gost for Real {
             "sds": [{"name": "sd-0", "plugin": plugin}],
         }));
         for address in [entrypoint, tunnels] {
-            let open = async || TcpStream::connect(address).await.ok();
+            let open = async || TcpStream::connect(address).await;
             drop(until(&format!("gost listens on {address}"), open).await);
         }
         RealServer {

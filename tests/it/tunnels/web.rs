@@ -68,19 +68,28 @@ pub async fn head(stream: &mut TcpStream) -> Option<Vec<u8>> {
 /// Asks `host` at an entrypoint: the service's name, or what went wrong.
 pub async fn visit(entrypoint: SocketAddr, host: &str) -> Result<String, String> {
     let exchange = async {
-        let mut stream = TcpStream::connect(entrypoint).await?;
+        let mut stream = TcpStream::connect(entrypoint)
+            .await
+            .map_err(|error| error.to_string())?;
         let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
+        let sent = stream.write_all(request.as_bytes()).await;
+        sent.map_err(|error| error.to_string())?;
+        let head = head(&mut stream).await.ok_or("closed without an answer")?;
+        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+        if !head.starts_with("http/1.1 200 ") {
+            return Err(format!("refused: {head:?}"));
+        }
+        // gost does not always end the connection.
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.ok_or_else(|| format!("no length: {head:?}"))?;
+        let mut body = vec![0; length.parse().map_err(|_| head.clone())?];
+        let read = stream.read_exact(&mut body).await;
+        read.map_err(|error| error.to_string())?;
+        String::from_utf8(body).map_err(|error| error.to_string())
     };
-    let answer = timeout(VISIT, exchange)
+    timeout(VISIT, exchange)
         .await
-        .map_err(|_| format!("no answer within {VISIT:?}"))?
-        .map_err(|error| error.to_string())?;
-    match answer.split_once("\r\n\r\n") {
-        Some((head, body)) if head.starts_with("HTTP/1.1 200 ") => Ok(body.to_owned()),
-        _ => Err(format!("refused: {answer:?}")),
-    }
+        .unwrap_or_else(|_| Err(format!("no answer within {VISIT:?}")))
 }

@@ -97,8 +97,8 @@ impl<G: Gost> World<G> {
 
     /// Visits the n-th tunnel until it is there.
     pub async fn reached(&self, entrypoint: SocketAddr, n: usize) -> String {
-        let visit = async || self.visit(entrypoint, n).await.ok();
-        until(&format!("a visitor at {entrypoint} reaches tunnel {n}"), visit).await
+        let what = format!("a visitor at {entrypoint} reaches tunnel {n}");
+        until(&what, async || self.visit(entrypoint, n).await).await
     }
 
     /// The least silence until something is released, in these scenarios.
