@@ -62,7 +62,7 @@ impl Life {
             let Ok(kept) = sd.register(&service).await else {
                 return;
             };
-            if n % WITHDRAWN != 0 {
+            if !n.is_multiple_of(WITHDRAWN) {
                 if kept == Kept::Stored {
                     self.answers.lock().stored.insert(service.id);
                 }

@@ -1,8 +1,10 @@
 //! The real gost, one process a server and one a client.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Once;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -20,6 +22,16 @@ const BINARY: &str = "GOST_BIN";
 pub struct Real {
     binary: PathBuf,
     place: Place,
+}
+
+static SKIPPED: Once = Once::new();
+
+/// Said past what the test harness captures.
+fn skipped() {
+    let line = format!(
+        "SKIPPED: every test `gost_over_…`: no gost here; name one with {BINARY}, or put it on the PATH\n"
+    );
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// `GOST_BIN`, or `gost` on the PATH.
@@ -42,7 +54,7 @@ impl Gost for Real {
 
     fn new(place: Place) -> Option<Self> {
         let Some(binary) = binary() else {
-            eprintln!("SKIPPED: no gost here; name one with {BINARY}, or put it on the PATH");
+            SKIPPED.call_once(skipped);
             return None;
         };
         Some(Self { binary, place })
