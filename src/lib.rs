@@ -1,4 +1,27 @@
-//! Tunnel Registry.
+//! Tunnel Registry remembers who can be reached where, and answers at once.
+//!
+//! ```text
+//!   ways in                  the registry                  where it is kept
+//!   server ─ gost ─────────→ registry ── writeback ──────→ backend ┬ memory
+//!   (HTTP and gRPC)             ↑                             │    └ file
+//!                               └──── upkeep (mirror) ────────┤
+//!                                     controller (collect) ───┘
+//! ```
+//!
+//! - **Ways in** translate a wire protocol to calls on the registry and know
+//!   nothing of stores: [`server`] accepts, bounds and knows connections,
+//!   [`gost`] speaks gost's plugin protocol.
+//! - **The registry** ([`registry`]) holds all behaviour once, for every store.
+//!   [`registry::core`] decides, in plain functions that take the time; it keeps
+//!   an [`index`] to answer from and a queue of writes.
+//! - **Backends** ([`backend`]) are stores behind a small contract.
+//! - Around them: [`writeback`] makes the writes, [`upkeep`] mirrors the store
+//!   into the registry and sweeps for what has become silent, [`controller`]
+//!   collects what nobody maintains, [`admin`] shows what there is.
+//!
+//! [`record`] and [`lease`] are the words that all of them speak; only
+//! [`time`] reads a clock, and only [`run`] puts the parts together.
+
 pub mod admin;
 pub mod args;
 pub mod backend;

@@ -139,3 +139,99 @@ impl Calls {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::Ipv4Addr;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::record::NameError;
+    use crate::registry::{ConnectionId, Refusal};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        /// What is logged while `run` runs.
+        fn of(run: impl FnOnce()) -> String {
+            let lines = Self::default();
+            let writer = lines.clone();
+            let subscriber = tracing_subscriber::fmt()
+                .with_writer(move || writer.clone())
+                .finish();
+            tracing::subscriber::with_default(subscriber, run);
+            String::from_utf8(lines.0.lock().clone()).unwrap()
+        }
+    }
+
+    fn noted(calls: &Calls, method: Method, result: Result<Kept, Denial>) {
+        let caller = Caller::new(ConnectionId(1), Ipv4Addr::LOCALHOST.into(), &[]);
+        calls.note(method, Protocol::Grpc, &caller, Instant::now(), &result);
+    }
+
+    fn calls() -> Calls {
+        Calls::new(
+            Arc::new(crate::registry::testing::registry()),
+            Arc::new(Metrics::new()),
+            Arc::new([]),
+            Duration::from_secs(1),
+        )
+    }
+
+    #[test]
+    fn a_refused_write_is_logged_with_its_mend() {
+        let calls = calls();
+        let log = Lines::of(|| {
+            noted(&calls, Method::Register, Err(Refusal::TunnelFull(7).into()));
+        });
+        for part in [
+            "WARN",
+            "127.0.0.1",
+            "register",
+            "raise --max-endpoints-per-tunnel",
+        ] {
+            assert!(log.contains(part), "{part} is not in {log}");
+        }
+        let quiet = Lines::of(|| {
+            noted(
+                &calls,
+                Method::Get,
+                Err(Denial::Name("name", NameError::Empty)),
+            );
+            noted(&calls, Method::Register, Ok(Kept::Pending));
+        });
+        assert_eq!(quiet, "");
+    }
+
+    #[test]
+    fn a_flood_of_refusals_is_not_one_of_lines() {
+        let calls = calls();
+        let log = Lines::of(|| {
+            for _ in 0..1_000 {
+                noted(
+                    &calls,
+                    Method::Renew,
+                    Err(Denial::Name("id", NameError::Empty)),
+                );
+            }
+        });
+        assert_eq!(log.lines().count(), Throttle::LINES as usize);
+        let counted = calls.metrics.encode().unwrap();
+        let counter = r#"{method="renew",protocol="grpc",outcome="invalid"} 1000"#;
+        assert!(counted.contains(counter), "{counted}");
+    }
+}

@@ -320,6 +320,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_stored_yet_is_marked() {
+        let pending = Reply::written(Kept::Pending).into_response();
+        assert_eq!(pending.headers()["tunnel-registry-pending"], "true");
+        let stored = Reply::written(Kept::Stored).into_response();
+        assert!(!stored.headers().contains_key("tunnel-registry-pending"));
+    }
+
+    #[test]
     fn paths() {
         assert_eq!(method("/proto.SD/Get"), Method::Get);
         assert_eq!(method("/proto.SD/get"), Method::Other);

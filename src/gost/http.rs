@@ -109,16 +109,20 @@ async fn write(
     let method = method(request.method());
     let result = written(&calls, &caller, method, request.into_body()).await;
     calls.note(method, Protocol::Http, &caller, started, &result);
-    // gost reads no body of a write: one would cost it a new connection.
-    let mut response = Response::new(Body::empty());
     match result {
-        Ok(Kept::Stored) => {}
-        Ok(Kept::Pending) => {
-            let name = HeaderName::from_static(PENDING);
-            let value = HeaderValue::from_static("true");
-            response.headers_mut().insert(name, value);
-        }
-        Err(denial) => return refuse(&denial),
+        Ok(kept) => accept(kept),
+        Err(denial) => refuse(&denial),
+    }
+}
+
+/// Tells that a write was accepted. gost reads no body of a write: one would
+/// cost it a new connection.
+fn accept(kept: Kept) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    if kept == Kept::Pending {
+        let name = HeaderName::from_static(PENDING);
+        let value = HeaderValue::from_static("true");
+        response.headers_mut().insert(name, value);
     }
     response
 }
@@ -165,4 +169,17 @@ fn turned_away(calls: &Calls, caller: &Caller, denial: Denial) -> Response<Body>
         &denied,
     );
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_stored_yet_is_marked() {
+        let pending = accept(Kept::Pending);
+        assert_eq!(pending.status(), 200);
+        assert_eq!(pending.headers()["tunnel-registry-pending"], "true");
+        assert!(accept(Kept::Stored).headers().is_empty());
+    }
 }

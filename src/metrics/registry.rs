@@ -201,24 +201,14 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::controller::plan::Pace;
-    use crate::lease::Timing;
     use crate::metrics::Metrics;
-    use crate::registry::Limits;
-    use crate::registry::core::Setup;
+    use crate::registry::testing::registry;
 
     #[test]
     fn an_empty_registry_tells_its_figures() {
-        let setup = Setup {
-            identity: "here".into(),
-            timing: Timing::default(),
-            limits: Limits::default(),
-            seed: 1,
-        };
-        let registry = Arc::new(Registry::new(setup, Duration::ZERO));
+        let registry = Arc::new(registry());
         let plan = Plan::new(Pace::default(), Now::read().mono);
         let metrics = Metrics::new();
         metrics.register(Box::new(Figures::new(registry, Arc::new(Mutex::new(plan)))));

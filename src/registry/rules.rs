@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backend::file::File;
 use crate::backend::memory::Memory;
 use crate::registry::core::Registered;
-use crate::registry::world::{Gost, World, gost, setup};
+use crate::registry::testing::setup;
+use crate::registry::world::{Gost, World, gost};
 use crate::registry::{Limits, Refusal};
 use crate::time::Now;
 
@@ -21,6 +23,14 @@ macro_rules! over_every_store {
             $(#[tokio::test]
             async fn $story() {
                 super::$story(super::World::new(super::Arc::new(super::Memory::new())).await).await;
+            })*
+        }
+        mod file {
+            $(#[tokio::test]
+            async fn $story() {
+                let folder = tempfile::tempdir().unwrap();
+                let store = super::File::open(folder.path().join("store")).unwrap();
+                super::$story(super::World::new(super::Arc::new(store)).await).await;
             })*
         }
     };

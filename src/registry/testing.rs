@@ -1,12 +1,14 @@
-//! Makes names and records for tests.
+//! Makes names, records and registries for tests.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::lease::Lease;
+use crate::lease::{Lease, Timing};
 use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name, Network};
+use crate::registry::core::Setup;
+use crate::registry::{Limits, Registry};
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -40,4 +42,18 @@ pub(crate) fn record(tunnel: &str, node: &str, connector: &str) -> EndpointRecor
             Duration::from_secs(60),
         ),
     }
+}
+
+pub(crate) fn setup() -> Setup {
+    Setup {
+        identity: "here".into(),
+        timing: Timing::default(),
+        limits: Limits::default(),
+        seed: 1,
+    }
+}
+
+/// A registry that has not read a store.
+pub(crate) fn registry() -> Registry {
+    Registry::new(setup(), Duration::ZERO)
 }

@@ -13,8 +13,8 @@ use crate::controller::plan::{Census, Pace, Plan};
 use crate::lease::Timing;
 use crate::record::{Address, Endpoint, EndpointKey, Key, Name, Network, Record};
 use crate::registry::core::{Core, Registered, Setup};
-use crate::registry::testing::{key, name};
-use crate::registry::{Caller, ClosedBy, ConnectionId, Limits, Refusal};
+use crate::registry::testing::{key, name, setup};
+use crate::registry::{Caller, ClosedBy, ConnectionId, Refusal};
 use crate::time::Now;
 
 /// Longer than any store takes to tell of its own write.
@@ -70,15 +70,6 @@ impl Gost {
     pub fn over(mut self, connection: u64) -> Self {
         self.caller.connection = ConnectionId(connection);
         self
-    }
-}
-
-pub(crate) fn setup() -> Setup {
-    Setup {
-        identity: "here".into(),
-        timing: Timing::default(),
-        limits: Limits::default(),
-        seed: 1,
     }
 }
 

@@ -11,29 +11,69 @@
 //! That first poll has a waker that wakes nobody, which is sound because a task
 //! is polled at least once after it is spawned, with a waker of its own, and a
 //! future must only remember its last one.
+//!
+//! The connection in turn has a waker that is shut while its calls run: each
+//! answer wakes the connection, which is polled next anyway, and tokio takes a
+//! task that wakes itself for a busy one and wakes another thread to help.
 
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
+use futures::task::AtomicWaker;
 use hyper::rt::Executor;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The calls of one connection.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Batch(Arc<Inner>);
 
-#[derive(Default)]
 struct Inner {
     begun: Mutex<Vec<Call>>,
     waiting: TaskTracker,
     ended: CancellationToken,
+    gate: Arc<Gate>,
+    /// Wakes through the gate.
+    waker: Waker,
 }
 
 type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Passes wakes on unless it is shut.
+#[derive(Default)]
+struct Gate {
+    task: AtomicWaker,
+    shut: AtomicBool,
+}
+
+impl Wake for Gate {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Reading by a write orders this with opening: either the gate is seen
+        // open, or what this wake is about is seen by the poll after opening.
+        if !self.shut.fetch_or(false, Ordering::AcqRel) {
+            self.task.wake();
+        }
+    }
+}
+
+impl Gate {
+    /// Only while the connection is sure to be polled after opening.
+    fn shut(&self) {
+        self.shut.swap(true, Ordering::AcqRel);
+    }
+
+    fn open(&self) {
+        self.shut.swap(false, Ordering::AcqRel);
+    }
+}
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Batch {
     fn execute(&self, call: F) {
@@ -42,6 +82,17 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Batch {
 }
 
 impl Batch {
+    pub(super) fn new() -> Self {
+        let gate = Arc::new(Gate::default());
+        Self(Arc::new(Inner {
+            begun: Mutex::default(),
+            waiting: TaskTracker::new(),
+            ended: CancellationToken::new(),
+            waker: Arc::clone(&gate).into(),
+            gate,
+        }))
+    }
+
     /// Polls the connection, and the calls that it began, until it has nothing
     /// more to read.
     pub(super) fn poll<C: Future>(
@@ -49,21 +100,29 @@ impl Batch {
         mut connection: Pin<&mut C>,
         cx: &mut Context<'_>,
     ) -> Poll<C::Output> {
+        self.0.gate.task.register(cx.waker());
+        let mut gated = Context::from_waker(&self.0.waker);
         loop {
-            if let Poll::Ready(output) = connection.as_mut().poll(cx) {
+            if let Poll::Ready(output) = connection.as_mut().poll(&mut gated) {
                 return Poll::Ready(output);
             }
             let begun = mem::take(&mut *self.0.begun.lock());
             if begun.is_empty() {
                 return Poll::Pending;
             }
-            for mut call in begun {
-                let mut nobody = Context::from_waker(Waker::noop());
-                if call.as_mut().poll(&mut nobody).is_pending() {
-                    let ended = self.0.ended.clone();
-                    self.0.waiting.spawn(ended.run_until_cancelled_owned(call));
-                }
+            self.0.gate.shut();
+            for call in begun {
+                self.run(call);
             }
+            self.0.gate.open();
+        }
+    }
+
+    fn run(&self, mut call: Call) {
+        let mut nobody = Context::from_waker(Waker::noop());
+        if call.as_mut().poll(&mut nobody).is_pending() {
+            let ended = self.0.ended.clone();
+            self.0.waiting.spawn(ended.run_until_cancelled_owned(call));
         }
     }
 
@@ -80,6 +139,7 @@ impl Batch {
 mod tests {
     use std::future::{pending, poll_fn, ready};
     use std::pin::pin;
+    use std::sync::atomic::AtomicUsize;
 
     use tokio::sync::oneshot;
 
@@ -96,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_need_not_wait_becomes_no_task() {
-        let batch = Batch::default();
+        let batch = Batch::new();
         let (done, mut is_done) = oneshot::channel();
         batch.execute(async move { done.send(()).unwrap() });
         assert!(is_done.try_recv().is_err());
@@ -107,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_waits_is_woken() {
-        let batch = Batch::default();
+        let batch = Batch::new();
         let (go, going) = oneshot::channel::<()>();
         let (done, is_done) = oneshot::channel();
         batch.execute(async move {
@@ -123,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_end_with_their_connection() {
-        let batch = Batch::default();
+        let batch = Batch::new();
         let (held, gone) = oneshot::channel::<()>();
         batch.execute(async move {
             let _held = held;
@@ -137,10 +197,41 @@ mod tests {
         assert!(batch.0.begun.lock().is_empty());
     }
 
+    #[test]
+    fn the_connection_is_woken_by_anything_but_its_calls() {
+        #[derive(Default)]
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&count));
+        let batch = Batch::new();
+        let stored = Arc::new(Mutex::new(None::<Waker>));
+        let mut polls = 0;
+        let mut connection = pin!(poll_fn(|cx: &mut Context<'_>| {
+            polls += 1;
+            *stored.lock() = Some(cx.waker().clone());
+            if polls == 1 {
+                let stored = Arc::clone(&stored);
+                batch.execute(async move { stored.lock().take().unwrap().wake() });
+            }
+            Poll::<()>::Pending
+        }));
+        let mut cx = Context::from_waker(&waker);
+        assert!(batch.poll(connection.as_mut(), &mut cx).is_pending());
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+        stored.lock().take().unwrap().wake();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(polls, 2);
+    }
+
     #[tokio::test]
     async fn the_connection_is_polled_again_after_its_calls() {
         // A connection that begins a call when first polled and ends when next.
-        let batch = Batch::default();
+        let batch = Batch::new();
         let mut polls = 0;
         let connection = poll_fn(|_| {
             polls += 1;

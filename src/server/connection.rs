@@ -201,7 +201,7 @@ impl Host {
         opened: Instant,
     ) -> Closed {
         let limits = &self.limits;
-        let batch = Batch::default();
+        let batch = Batch::new();
         let activity = Arc::new(Activity::new(opened));
         let service = {
             let (host, activity) = (Arc::clone(self), Arc::clone(&activity));

@@ -129,6 +129,17 @@ async fn a_poll() {
     tokio::task::yield_now().await;
 }
 
+/// Polls until `reached`, at most so often that only a hang comes there.
+async fn polled(mut reached: impl AsyncFnMut() -> bool, what: &str) {
+    for _ in 0..10_000 {
+        if reached().await {
+            return;
+        }
+        a_poll().await;
+    }
+    panic!("{what} does not come");
+}
+
 #[tokio::test]
 async fn tokens_are_replaced_while_connections_stay() {
     let folder = tempfile::tempdir().unwrap();
@@ -149,20 +160,18 @@ async fn tokens_are_replaced_while_connections_stay() {
     };
     assert_eq!((code("old-token").await, code("new-token").await), (0, 16));
     std::fs::write(&file, "# both for a while\nnew-token\nold-token\n").unwrap();
-    while code("new-token").await != 0 {
-        a_poll().await;
-    }
+    polled(async || code("new-token").await == 0, "the new token").await;
     assert_eq!(code("old-token").await, 0);
-    std::fs::write(&file, "short\n").unwrap();
+    std::fs::write(&file, "two words\n").unwrap();
     let failures = r#"tunnel_registry_reload_failures_total{what="tokens"}"#;
-    while env.count(failures) == 0 {
-        a_poll().await;
-    }
+    polled(async || env.count(failures) == 1, "the failure").await;
     assert_eq!((code("old-token").await, code("new-token").await), (0, 0));
     std::fs::write(&file, "new-token\n").unwrap();
-    while code("old-token").await != 16 {
-        a_poll().await;
-    }
+    polled(
+        async || code("old-token").await == 16,
+        "the old token's end",
+    )
+    .await;
     assert_eq!(code("new-token").await, 0);
     assert_eq!(env.count(failures), 1);
     assert_eq!(env.count("tunnel_registry_connections_accepted_total"), 1);
@@ -317,9 +326,7 @@ async fn a_certificate_is_replaced_while_connections_stay() {
     let before = tls.config();
     std::fs::write(folder.path().join("tls.key"), "").unwrap();
     let failures = r#"tunnel_registry_reload_failures_total{what="tls"}"#;
-    while env.count(failures) == 0 {
-        a_poll().await;
-    }
+    polled(async || env.count(failures) == 1, "the failure").await;
     assert!(Arc::ptr_eq(&before, &tls.config()));
 
     new.sign("localhost").write(folder.path());
