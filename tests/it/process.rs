@@ -285,7 +285,17 @@ impl Registry {
 
     /// What is registered.
     pub async fn rows(&self) -> Vec<Value> {
-        let (status, body) = self.admin("/endpoints?format=json").await;
+        self.listed("/endpoints?format=json").await
+    }
+
+    /// What is registered of one tunnel.
+    pub async fn rows_of(&self, tunnel: &str) -> Vec<Value> {
+        let path = format!("/endpoints?format=json&tunnel={tunnel}");
+        self.listed(&path).await
+    }
+
+    async fn listed(&self, path: &str) -> Vec<Value> {
+        let (status, body) = self.admin(path).await;
         assert_eq!(status, StatusCode::OK, "{body}");
         let mut body: Value = serde_json::from_str(&body).unwrap();
         serde_json::from_value(body["endpoints"].take()).unwrap()

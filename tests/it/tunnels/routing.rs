@@ -73,7 +73,8 @@ async fn load_spreads_over_all_connectors<G: Gost>(world: World<G>) {
         assert_eq!(
             met.len(),
             usize::from(HOLDERS),
-            "{VISITORS} visitors of tunnel {tunnel} met only {met:?}"
+            "{VISITORS} visitors of tunnel {tunnel} met only {met:?} of {:#?}",
+            registry.rows_of(&world.place.tunnels[tunnel].id).await
         );
     }
 }

@@ -35,7 +35,7 @@ impl Gost for Simulated {
     type Server = SimulatedServer;
     type Client = JoinSet<()>;
 
-    const TTL: Duration = Duration::from_millis(250);
+    const TTL: Duration = Duration::from_secs(1);
     const OUTAGE: Duration = Duration::from_secs(2);
 
     fn new(place: Place) -> Option<Self> {
