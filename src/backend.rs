@@ -110,6 +110,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Makes one conditional write and returns the revision that it made.
     fn write(&self, write: Write) -> BoxFuture<'static, Result<Revision, WriteError>>;
 
+    /// Whether every write is made when its future is first polled. Such a store
+    /// is written to by the caller itself, which spares two changes of task.
+    fn is_immediate(&self) -> bool {
+        false
+    }
+
     /// Everything that is stored, then every change.
     fn watch(&self) -> BoxStream<'static, Result<Change, WatchError>>;
 

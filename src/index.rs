@@ -3,7 +3,7 @@
 //! It holds what the store holds, fed by the store's watch, with what this
 //! process is about to write laid over it.
 
-use std::collections::HashMap;
+use crate::map::Map;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,9 +39,9 @@ impl Entry {
 #[derive(Debug, Default)]
 pub struct Index {
     entries: Slab<Entry>,
-    keys: HashMap<EndpointKey, u32>,
-    tunnels: HashMap<Name, Vec<u32>>,
-    addresses: HashMap<Address, Vec<Tenant>>,
+    keys: Map<EndpointKey, u32>,
+    tunnels: Map<Name, Vec<u32>>,
+    addresses: Map<Address, Vec<Tenant>>,
 }
 
 /// A node that has endpoints at an address.

@@ -31,6 +31,7 @@ pub mod healthcheck;
 pub mod index;
 pub mod lease;
 pub mod listing;
+mod map;
 pub mod metrics;
 pub mod record;
 pub mod registry;

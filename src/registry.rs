@@ -17,15 +17,16 @@ pub mod view;
 #[cfg(test)]
 mod world;
 
-use std::collections::HashMap;
+use crate::map::Map;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::backend::{Change, Revision, Write, WriteError};
+use crate::backend::{Backend, Change, Revision, Write, WriteError};
 use crate::listing::{Filter, Listing, Row};
 use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name};
 use crate::registry::core::{Core, Registered, Setup};
@@ -150,23 +151,26 @@ pub struct Registry {
     read: watch::Sender<bool>,
     /// How long a caller waits for the store.
     wait: Duration,
+    /// The store, if callers write to it themselves.
+    immediate: Option<Arc<dyn Backend>>,
 }
 
 #[derive(Debug)]
 struct Inner {
     core: Core,
-    waiters: HashMap<EndpointKey, Vec<oneshot::Sender<()>>>,
+    waiters: Map<EndpointKey, Vec<oneshot::Sender<()>>>,
 }
 
 impl Registry {
-    /// A registry that knows nothing yet. `wait` bounds how long a caller waits
-    /// for the store.
+    /// A registry of what is in `backend`, which it has not read yet. `wait`
+    /// bounds how long a caller waits for the store.
     #[must_use]
-    pub fn new(setup: Setup, wait: Duration) -> Self {
+    pub fn new(setup: Setup, backend: &Arc<dyn Backend>, wait: Duration) -> Self {
         Self {
+            immediate: backend.is_immediate().then(|| Arc::clone(backend)),
             inner: Mutex::new(Inner {
                 core: Core::new(setup, Now::read()),
-                waiters: HashMap::new(),
+                waiters: Map::default(),
             }),
             writes: Notify::new(),
             read: watch::Sender::new(false),
@@ -186,6 +190,7 @@ impl Registry {
             let mut inner = self.inner.lock();
             match inner.core.register(Now::read(), caller, endpoint)? {
                 Registered::Known | Registered::Absorbed => return Ok(Kept::Stored),
+                Registered::Queued if self.stores_now(&mut inner, &key) => return Ok(Kept::Stored),
                 Registered::Queued => inner.wait_for(key),
             }
         };
@@ -208,12 +213,34 @@ impl Registry {
     pub async fn deregister(&self, caller: &Caller, key: &EndpointKey) -> Kept {
         let stored = {
             let mut inner = self.inner.lock();
-            if !inner.core.deregister(Now::read(), caller, key) {
+            let queued = inner.core.deregister(Now::read(), caller, key);
+            if !queued || self.stores_now(&mut inner, key) {
                 return Kept::Stored;
             }
             inner.wait_for(key.clone())
         };
         self.stored(stored).await
+    }
+
+    /// Makes a write that was just queued, if the store does not have to be
+    /// waited for. Returns whether that was so.
+    fn stores_now(&self, inner: &mut Inner, key: &EndpointKey) -> bool {
+        let Some(store) = &self.immediate else {
+            return false;
+        };
+        let now = Now::read();
+        // One write stores it; one more, what it conflicted with.
+        for _ in 0..2 {
+            let Some((made, write)) = inner.core.next_write(now) else {
+                break;
+            };
+            let result = store
+                .write(write)
+                .now_or_never()
+                .unwrap_or_else(|| Err(WriteError::Unavailable("it was not made at once".into())));
+            inner.ended(now, &made, &result);
+        }
+        !inner.core.queue.contains(key)
     }
 
     async fn stored(&self, stored: oneshot::Receiver<()>) -> Kept {
@@ -252,9 +279,7 @@ impl Registry {
         let mut inner = self.inner.lock();
         let now = Now::read();
         for (made, result) in ended {
-            if inner.core.written(now, made, result) {
-                inner.is_stored(&made.key);
-            }
+            inner.ended(now, made, result);
         }
     }
 
@@ -368,8 +393,11 @@ impl Inner {
         receiver
     }
 
-    fn is_stored(&mut self, key: &EndpointKey) {
-        for waiter in self.waiters.remove(key).into_iter().flatten() {
+    fn ended(&mut self, now: Now, made: &Made, result: &Result<Revision, WriteError>) {
+        if !self.core.written(now, made, result) {
+            return;
+        }
+        for waiter in self.waiters.remove(&made.key).into_iter().flatten() {
             // One who gave up meanwhile does not mind.
             let _gone = waiter.send(());
         }

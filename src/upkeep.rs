@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
 use crate::backend::follow::follow;
+use crate::controller::plan::Plan;
 use crate::registry::Registry;
 use crate::registry::events::Event;
 
@@ -21,12 +23,21 @@ const SLICE: usize = 512;
 /// Events of one tick that are logged one by one.
 const EVENTS_LOGGED: usize = 20;
 
-/// Tells the registry what its store holds, until `stop`.
-pub async fn mirror(registry: Arc<Registry>, backend: Arc<dyn Backend>, stop: CancellationToken) {
+/// Tells the registry, and the plan by which its store is collected, what the
+/// store holds, until `stop`.
+pub async fn mirror(
+    registry: Arc<Registry>,
+    plan: Arc<Mutex<Plan>>,
+    backend: Arc<dyn Backend>,
+    stop: CancellationToken,
+) {
     let mut changes = follow(backend);
     loop {
         tokio::select! {
-            Some(batch) = changes.next() => registry.apply(batch),
+            Some(batch) = changes.next() => {
+                plan.lock().apply(&batch);
+                registry.apply(batch);
+            }
             () = stop.cancelled() => return,
         }
     }

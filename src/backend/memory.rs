@@ -49,6 +49,10 @@ impl Backend for Memory {
         })
     }
 
+    fn is_immediate(&self) -> bool {
+        true
+    }
+
     fn watch(&self) -> BoxStream<'static, Result<Change, WatchError>> {
         self.view.lock().watch()
     }

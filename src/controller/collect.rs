@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::follow::follow;
 use crate::backend::{Backend, Revision, Write, WriteError};
 use crate::controller::plan::{Census, Plan};
 use crate::record::{EndpointKey, Key, Name};
@@ -23,7 +22,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Deletes under way at once.
 const DELETES_AT_ONCE: usize = 256;
 
-/// Collects until `stop`.
+/// Collects until `stop`. Whoever watches the store tells the plan its changes.
 pub async fn run(
     plan: Arc<Mutex<Plan>>,
     backend: Arc<dyn Backend>,
@@ -32,13 +31,8 @@ pub async fn run(
 ) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut changes = follow(Arc::clone(&backend));
     loop {
         tokio::select! {
-            Some(batch) = changes.next() => {
-                let mut plan = plan.lock();
-                batch.iter().for_each(|change| plan.apply(change));
-            }
             _ = ticks.tick() => collect(&plan, &*backend, &*census).await,
             () = stop.cancelled() => return,
         }

@@ -1,7 +1,8 @@
 //! When a released endpoint goes. Pure: the store's changes and the time come
 //! in, the endpoints to delete come out.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use crate::map::{Map, Set};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::backend::{Change, Revision, Stored};
@@ -51,13 +52,13 @@ pub trait Census {
 #[derive(Debug)]
 pub struct Plan {
     pace: Pace,
-    released: HashMap<EndpointKey, Wait>,
+    released: Map<EndpointKey, Wait>,
     /// Those seen since the last contact: their time begins with the next.
     fresh: Vec<EndpointKey>,
     /// The others, by the counted time at which they are due.
     due: BTreeSet<(Instant, EndpointKey)>,
     /// How many endpoints each node has lost to silence.
-    silent: HashMap<Name, usize>,
+    silent: Map<Name, usize>,
     /// The store's last sign of life.
     contact: Option<Instant>,
     /// Time during which the store was there, on its own scale.
@@ -82,10 +83,10 @@ impl Plan {
     pub fn new(pace: Pace, now: Instant) -> Self {
         Self {
             pace,
-            released: HashMap::new(),
+            released: Map::default(),
             fresh: Vec::new(),
             due: BTreeSet::new(),
-            silent: HashMap::new(),
+            silent: Map::default(),
             contact: None,
             counted: now,
             gap_ended: None,
@@ -130,11 +131,17 @@ impl Plan {
         }
     }
 
-    /// The store's watch tells a change.
-    pub fn apply(&mut self, change: &Change) {
+    /// The store's watch tells changes, in order.
+    pub fn apply(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.apply_one(change);
+        }
+    }
+
+    fn apply_one(&mut self, change: &Change) {
         match change {
             Change::Reset(all, _) => {
-                let present: HashSet<EndpointKey> = all
+                let present: Set<EndpointKey> = all
                     .iter()
                     .map(|stored| match &stored.record {
                         Record::Endpoint(record) => record.endpoint.key.clone(),
@@ -160,6 +167,10 @@ impl Plan {
 
     fn put(&mut self, stored: &Stored) {
         let Record::Endpoint(record) = &stored.record;
+        // The usual change: nothing is released, and this is maintained.
+        if self.released.is_empty() && record.lease.is_held() {
+            return;
+        }
         let key = &record.endpoint.key;
         if self
             .released
@@ -326,10 +337,10 @@ mod tests {
         }
 
         fn put(&mut self, record: EndpointRecord, revision: u64) {
-            self.plan.apply(&Change::Put(Stored {
+            self.plan.apply(&[Change::Put(Stored {
                 record: Record::Endpoint(Arc::new(record)),
                 revision: Revision(revision),
-            }));
+            })]);
         }
 
         /// Seconds pass, with a sign of life each; returns what went.
@@ -340,7 +351,7 @@ mod tests {
                 self.plan.contact(self.now);
                 for (key, revision) in self.plan.take_due(self.now, &Nodes(self.nodes)) {
                     self.plan
-                        .apply(&Change::Delete(Key::Endpoint(key.clone()), revision));
+                        .apply(&[Change::Delete(Key::Endpoint(key.clone()), revision)]);
                     gone.push(key.node.to_string());
                 }
             }
@@ -401,7 +412,7 @@ mod tests {
             record: Record::Endpoint(Arc::new(stays)),
             revision: Revision(2),
         };
-        f.plan.apply(&Change::Reset(vec![stays], Revision(3)));
+        f.plan.apply(&[Change::Reset(vec![stays], Revision(3))]);
         assert_eq!(f.plan.waiting(), 1);
         assert_eq!(f.pass(11), ["stays"]);
     }

@@ -3,7 +3,8 @@
 //! Calls and the store's changes come in; answers, and the writes that are to
 //! be made, go out. No clock, no client, no task.
 
-use std::collections::{HashMap, VecDeque};
+use crate::map::Map;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ pub struct Core {
     pub(super) queue: Queue<EndpointKey>,
     pub(super) events: Events,
     /// What is withdrawn here but may still be in the store.
-    pub(super) leaving: HashMap<EndpointKey, Leaving>,
+    pub(super) leaving: Map<EndpointKey, Leaving>,
     /// The deletes among them that were made, in the order of revisions.
     pub(super) deleted: VecDeque<(Revision, EndpointKey)>,
     pub(super) patience: Patience,
@@ -94,7 +95,7 @@ impl Core {
             lives: Lives::default(),
             memory: Memory::default(),
             events: Events::default(),
-            leaving: HashMap::new(),
+            leaving: Map::default(),
             deleted: VecDeque::new(),
             patience: Patience::new(now.mono),
             random,

@@ -5,7 +5,7 @@
 //! already has, that one is *challenged*: if it is heard again, both live
 //! behind one address and both stay; if it is not, it was a previous life.
 
-use std::collections::HashMap;
+use crate::map::Map;
 use std::time::{Duration, Instant};
 
 use crate::record::Name;
@@ -16,7 +16,7 @@ const LEAST_WAIT: Duration = Duration::from_secs(30);
 /// The nodes that may be previous lives.
 #[derive(Debug, Default)]
 pub struct Lives {
-    challenged: HashMap<Name, Challenge>,
+    challenged: Map<Name, Challenge>,
 }
 
 #[derive(Debug)]

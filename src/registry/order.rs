@@ -1,8 +1,8 @@
 //! The order of Get's answer. gost dials the first entry of the network it
 //! wants and makes no second try, so the order *is* the routing.
 
+use crate::map::Map;
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -60,7 +60,7 @@ pub fn route(
 
 /// Sorts what was shuffled, keeping the shuffled order among equals.
 fn spread(candidates: Vec<Candidate>) -> Vec<Candidate> {
-    let mut healthy_before: HashMap<(Network, Name), usize> = HashMap::new();
+    let mut healthy_before: Map<(Network, Name), usize> = Map::default();
     let mut sorted: Vec<_> = candidates
         .into_iter()
         .map(|candidate| {

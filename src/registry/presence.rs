@@ -1,7 +1,7 @@
 //! Which nodes are there: when they were heard, over which connections, and
 //! whether the last of those was closed from their side.
 
-use std::collections::{HashMap, HashSet};
+use crate::map::{Map, Set};
 use std::time::{Duration, Instant};
 
 use crate::lease::USUAL_INTERVAL;
@@ -15,8 +15,8 @@ const CALLS_THAT_COUNT: u32 = 2;
 /// What is known of the nodes that have endpoints here.
 #[derive(Debug, Default)]
 pub struct Presence {
-    nodes: HashMap<Name, Node>,
-    connections: HashMap<ConnectionId, Connection>,
+    nodes: Map<Name, Node>,
+    connections: Map<ConnectionId, Connection>,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ struct Node {
 #[derive(Debug, Default)]
 struct Connection {
     calls: u32,
-    nodes: HashSet<Name>,
+    nodes: Set<Name>,
 }
 
 impl Presence {

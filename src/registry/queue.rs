@@ -5,7 +5,8 @@
 //! comes, so any number of changes to one record make one write, and a record
 //! has at most one write under way.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::map::Map;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ pub enum Ended {
 /// Keys whose records are to be written.
 #[derive(Debug)]
 pub struct Queue<K> {
-    slots: HashMap<K, Slot>,
+    slots: Map<K, Slot>,
     /// Keys that wait, by the time they are due.
     waiting: BTreeMap<(Instant, u64), K>,
     /// All keys, by the time they came.
@@ -67,7 +68,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     #[must_use]
     pub fn new(random: fastrand::Rng) -> Self {
         Self {
-            slots: HashMap::new(),
+            slots: Map::default(),
             waiting: BTreeMap::new(),
             arrivals: BTreeSet::new(),
             in_flight: 0,

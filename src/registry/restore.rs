@@ -1,7 +1,8 @@
 //! What is remembered of endpoints that are not there: ghosts, tombstones and
 //! renewals that came too early.
 
-use std::collections::{HashMap, VecDeque};
+use crate::map::Map;
+use std::collections::VecDeque;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ pub const MAX_REMEMBERED: usize = 50_000;
 /// Things remembered for a fixed time, at most so many, the oldest forgotten first.
 #[derive(Debug)]
 pub struct Remembered<K, V> {
-    entries: HashMap<K, Thing<V>>,
+    entries: Map<K, Thing<V>>,
     /// In the order of time. A thing that was put in anew or taken out leaves
     /// its former place behind, known by its serial.
     order: VecDeque<(u64, K)>,
@@ -43,7 +44,7 @@ impl<K: Clone + Eq + Hash, V> Remembered<K, V> {
     #[must_use]
     pub fn new(keep: Duration, max: usize) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: Map::default(),
             order: VecDeque::new(),
             serial: 0,
             keep,

@@ -1,7 +1,7 @@
 //! The store's side of the registry: which writes are made, what their ends
 //! mean, and what the watch tells. Pure, like all of [`Core`].
 
-use std::collections::HashSet;
+use crate::map::Set;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -140,7 +140,7 @@ impl Core {
 
     /// Compares, then applies: what did not change is not touched.
     fn reset(&mut self, now: Now, all: Vec<Stored>, revision: Revision) {
-        let present: HashSet<EndpointKey> = all
+        let present: Set<EndpointKey> = all
             .iter()
             .map(|stored| match &stored.record {
                 Record::Endpoint(record) => record.endpoint.key.clone(),

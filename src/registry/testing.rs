@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::backend::Backend;
+use crate::backend::memory::Memory;
 use crate::lease::{Lease, Timing};
 use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name, Network};
 use crate::registry::core::Setup;
@@ -55,5 +57,6 @@ pub(crate) fn setup() -> Setup {
 
 /// A registry that has not read a store.
 pub(crate) fn registry() -> Registry {
-    Registry::new(setup(), Duration::ZERO)
+    let store: Arc<dyn Backend> = Arc::new(Memory::new());
+    Registry::new(setup(), &store, Duration::ZERO)
 }

@@ -253,7 +253,7 @@ impl World {
                 Change::Reset(_, revision) | Change::Delete(_, revision) => *revision,
                 Change::Put(stored) => stored.revision,
             };
-            self.plan.apply(&change);
+            self.plan.apply(std::slice::from_ref(&change));
             self.core.apply(self.now, change);
             if revision.is_none() {
                 return;

@@ -64,7 +64,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         limits: args.limits.registry(),
         seed: fastrand::u64(..),
     };
-    let registry = Arc::new(Registry::new(setup, args.times.register_wait));
+    let registry = Arc::new(Registry::new(setup, &backend, args.times.register_wait));
     let plan = Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono)));
     let metrics = Arc::new(Metrics::new());
     metrics.register(Box::new(Figures::new(
@@ -120,7 +120,8 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     });
     supervisor.spawn(background, "mirror", {
         let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
-        |stop| endless(upkeep::mirror(registry, backend, stop))
+        let plan = Arc::clone(&plan);
+        |stop| endless(upkeep::mirror(registry, plan, backend, stop))
     });
     supervisor.spawn(background, "sweep", {
         let registry = Arc::clone(&registry);

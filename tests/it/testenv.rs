@@ -11,12 +11,14 @@ use http::{Request, Response, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tunnel_registry::backend::Backend;
 use tunnel_registry::backend::memory::Memory;
+use tunnel_registry::controller::plan::{Pace, Plan};
 use tunnel_registry::gost::Health;
 use tunnel_registry::lease::Timing;
 use tunnel_registry::metrics::Metrics;
@@ -24,6 +26,7 @@ use tunnel_registry::registry::core::Setup;
 use tunnel_registry::registry::{self, Registry};
 use tunnel_registry::server::auth::Access;
 use tunnel_registry::server::{Config, Limits, Server};
+use tunnel_registry::time::Now;
 use tunnel_registry::{upkeep, writeback};
 
 /// Nothing here takes this long unless it hangs.
@@ -45,15 +48,21 @@ pub async fn registry(tasks: &mut JoinSet<()>, cancelled: &CancellationToken) ->
         limits: registry::Limits::default(),
         seed: 1,
     };
-    let registry = Arc::new(Registry::new(setup, Duration::from_secs(2)));
     let store: Arc<dyn Backend> = Arc::new(Memory::new());
+    let registry = Arc::new(Registry::new(setup, &store, Duration::from_secs(2)));
     tasks.spawn({
         let (registry, store, stop) = (registry.clone(), store.clone(), cancelled.clone());
         async move {
             writeback::run(registry, store, stop, Duration::ZERO).await;
         }
     });
-    tasks.spawn(upkeep::mirror(registry.clone(), store, cancelled.clone()));
+    let plan = Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono)));
+    tasks.spawn(upkeep::mirror(
+        registry.clone(),
+        plan,
+        store,
+        cancelled.clone(),
+    ));
     tokio::time::timeout(PATIENCE, registry.ready())
         .await
         .unwrap();

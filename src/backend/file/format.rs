@@ -2,7 +2,7 @@
 //! the format, its version and the last revision; `records` has every record
 //! as JSON under a text that tells its key.
 
-use std::collections::HashMap;
+use crate::map::Map;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{fmt, io};
 
@@ -52,7 +52,7 @@ struct Entry<R> {
 /// Everything that a file holds.
 #[derive(Debug)]
 pub(super) struct Contents {
-    pub records: HashMap<Key, Stored>,
+    pub records: Map<Key, Stored>,
     pub revision: Revision,
 }
 
@@ -179,7 +179,7 @@ fn read(copy: InMemoryBackend) -> Result<Contents, Why> {
     }
     let revision = Revision(number(REVISION)?);
 
-    let mut records = HashMap::new();
+    let mut records = Map::default();
     for item in reading.open_table(RECORDS)?.iter().map_err(damaged)? {
         let (key, value) = item.map_err(damaged)?;
         let (key, value) = (key.value(), value.value());

@@ -1,6 +1,6 @@
 //! The thread that owns the database.
 
-use std::collections::HashMap;
+use crate::map::Map;
 use std::io;
 use std::iter;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ pub(super) enum Request {
 struct Plan {
     edits: Vec<Edit>,
     /// The last edit of each key, by its place in `edits`.
-    last: HashMap<Key, usize>,
+    last: Map<Key, usize>,
 }
 
 impl Plan {

@@ -1,7 +1,7 @@
 //! What is stored, in memory, and those who watch it. Every store that is in
 //! this process keeps one.
 
-use std::collections::HashMap;
+use crate::map::Map;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -65,20 +65,20 @@ pub(crate) fn decide(
 /// Every stored record, the last revision, and the watchers.
 #[derive(Debug)]
 pub(crate) struct View {
-    records: HashMap<Key, Stored>,
+    records: Map<Key, Stored>,
     revision: Revision,
     watchers: broadcast::Sender<Change>,
 }
 
 impl Default for View {
     fn default() -> Self {
-        Self::new(HashMap::new(), Revision::default())
+        Self::new(Map::default(), Revision::default())
     }
 }
 
 impl View {
     /// A view of `records`, the last write of which made `revision`.
-    pub fn new(records: HashMap<Key, Stored>, revision: Revision) -> Self {
+    pub fn new(records: Map<Key, Stored>, revision: Revision) -> Self {
         Self {
             records,
             revision,
