@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::process::{Registry, calls, until, until_within};
 use crate::sd::{Protocol, Sd};
+use crate::tunnels::web::knock;
 use crate::tunnels::world::{World, health};
 use crate::tunnels::{Gost, Server, scenario};
 
@@ -138,6 +139,8 @@ async fn a_server_restarted_alone_is_not_sent_to_itself<G: Gost>(world: World<G>
     let before = again.open_files();
     for visitor in 0..LOST_VISITORS {
         let answer = world.visit(entrypoint, 0).await;
+        assert!(answer.is_err(), "visitor {visitor}: {answer:?}");
+        let answer = knock(entrypoint, &world.place.tunnels[0].host).await;
         assert!(answer.is_err(), "visitor {visitor}: {answer:?}");
         let open = again.open_files();
         assert!(

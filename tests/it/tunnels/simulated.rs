@@ -28,6 +28,10 @@ const STREAMS: usize = 64;
 /// How a server begins when it dials another's entrypoint, instead of a
 /// visitor's request; the tunnel's ID (of a fixed length) and the request follow.
 const RELAY: u8 = 1;
+/// How TLS begins.
+const TLS: u8 = 22;
+/// Longer than any first message of TLS here.
+const HELLO: usize = 2 * 1024;
 
 pub struct Simulated(Place);
 
@@ -208,6 +212,20 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// What a visitor says first: a request's header, or the first message of TLS.
+async fn beginning(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut first = [0];
+    stream.peek(&mut first).await.ok()?;
+    if first != [TLS] {
+        return web::head(stream).await;
+    }
+    // Whoever says hello here sends it at once.
+    let mut hello = vec![0; HELLO];
+    let length = stream.read(&mut hello).await.ok()?;
+    hello.truncate(length);
+    Some(hello)
+}
+
 impl Inner {
     fn service(&self, tunnel: &str, id: &str) -> Service {
         Service {
@@ -252,7 +270,7 @@ impl Inner {
             }
             _ => None,
         };
-        let Some(head) = web::head(&mut stream).await else {
+        let Some(head) = beginning(&mut stream).await else {
             return;
         };
         let Some(tunnel) = relayed.or_else(|| self.asked_for(&head)) else {
@@ -261,11 +279,13 @@ impl Inner {
         self.route(stream, &tunnel, &head).await;
     }
 
-    /// The tunnel of the host name in a request.
+    /// The tunnel of the host that is named in the clear.
     fn asked_for(&self, head: &[u8]) -> Option<String> {
-        let head = std::str::from_utf8(head).ok()?;
-        let host = head.lines().find_map(|line| line.strip_prefix("host: "))?;
-        self.hosts.get(host).cloned()
+        let named = |host: &str| head.windows(host.len()).any(|text| text == host.as_bytes());
+        let mut hosts = self.hosts.iter();
+        hosts
+            .find(|(host, _)| named(host))
+            .map(|(_, tunnel)| tunnel.clone())
     }
 
     /// To a connector here; else to the first other server that the registry

@@ -1,8 +1,11 @@
 //! Both ends of a tunnel: a local HTTP service, and visitors.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -92,4 +95,37 @@ pub async fn visit(entrypoint: SocketAddr, host: &str) -> Result<String, String>
     timeout(VISIT, exchange)
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {VISIT:?}")))
+}
+
+/// Begins to speak TLS with `host` at an entrypoint, which routes by the name
+/// in the first message: whether anybody answers.
+///
+/// gost marks HTTP requests that it passes on, and so notices its own; here
+/// nothing tells it.
+pub async fn knock(entrypoint: SocketAddr, host: &str) -> Result<(), String> {
+    let hello = hello(host);
+    let exchange = async {
+        let mut stream = TcpStream::connect(entrypoint).await?;
+        stream.write_all(&hello).await?;
+        stream.read_u8().await
+    };
+    match timeout(VISIT, exchange).await {
+        Ok(answer) => answer.map(drop).map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {VISIT:?}")),
+    }
+}
+
+/// A TLS client's first message to `host`.
+fn hello(host: &str) -> Vec<u8> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).unwrap();
+    let mut client = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    hello
 }

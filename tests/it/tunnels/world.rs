@@ -62,7 +62,7 @@ impl<G: Gost> World<G> {
         let (net, folder) = (Net::take(), folder());
         let setup = Setup::new(net, folder.path());
         let tunnel = |n| Tunnel {
-            host: format!("app-{n}.example.com"),
+            host: format!("app-{n:04}.example.com"),
             id: uuid(2, n),
         };
         let place = Place {

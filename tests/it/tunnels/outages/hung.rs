@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tunnel_registry::backend::memory::Memory;
 use tunnel_registry::backend::{Backend, Change, Revision, WatchError, Write, WriteError};
+use tunnel_registry::controller::plan::{Pace, Plan};
 use tunnel_registry::lease::Timing;
 use tunnel_registry::listing::{Filter, Listing as _};
 use tunnel_registry::metrics::Metrics;
@@ -18,6 +20,7 @@ use tunnel_registry::registry::core::Setup;
 use tunnel_registry::registry::{Limits, Registry};
 use tunnel_registry::server::auth::Access;
 use tunnel_registry::server::{self, Config, Server as Listener};
+use tunnel_registry::time::Now;
 use tunnel_registry::{upkeep, writeback};
 
 use crate::process::{calls, until, value};
@@ -73,12 +76,14 @@ impl InProcess {
             limits: Limits::default(),
             seed: 1,
         };
-        let registry = Arc::new(Registry::new(setup, WAIT));
-        let metrics = Arc::new(Metrics::new());
         let store = Arc::new(Hanging {
             inner: Arc::new(Memory::new()),
             hangs: watch::Sender::new(false),
         });
+        let backend: Arc<dyn Backend> = store.clone();
+        let registry = Arc::new(Registry::new(setup, &backend, WAIT));
+        let plan = Plan::new(Pace::default(), Now::read().mono);
+        let metrics = Arc::new(Metrics::new());
         let listener = Listener::bind(Config {
             listen: world.setup.listen,
             pod_ips: Arc::new([]),
@@ -88,12 +93,12 @@ impl InProcess {
         })
         .await
         .unwrap();
-        let backend: Arc<dyn Backend> = store.clone();
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(listener.run(registry.clone(), metrics.clone(), stop.clone()));
         tasks.spawn(upkeep::mirror(
             registry.clone(),
+            Arc::new(Mutex::new(plan)),
             backend.clone(),
             stop.clone(),
         ));
