@@ -1,4 +1,5 @@
-//! The server over real sockets: one binary, a module a subject.
+//! The registry from outside: its server over real sockets, its process, and
+//! tunnels through it. One binary, a module a subject.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,9 +8,15 @@
 )]
 
 mod access;
+mod crash;
 mod ends;
+mod flood;
 mod grpc;
 mod http;
+mod lifecycle;
 mod limits;
 mod malformed;
+mod process;
+mod sd;
 mod testenv;
+mod tunnels;

@@ -1,0 +1,379 @@
+//! The real binary, as its users run it: started, asked, signalled, ended.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::TokioIo;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+/// The binary under test.
+const BINARY: &str = env!("CARGO_BIN_EXE_tunnel-registry");
+
+/// Nothing that is waited for takes this long on a busy machine unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often another process is asked whether something has happened.
+const POLL: Duration = Duration::from_millis(10);
+
+/// What a look at something comes to: it, or why it is not there yet.
+pub trait Look {
+    type Thing;
+    fn seen(self) -> Result<Self::Thing, String>;
+}
+
+impl<T> Look for Option<T> {
+    type Thing = T;
+
+    fn seen(self) -> Result<T, String> {
+        self.ok_or_else(|| "not yet".into())
+    }
+}
+
+impl<T, E: ToString> Look for Result<T, E> {
+    type Thing = T;
+
+    fn seen(self) -> Result<T, String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// Looks until something is there.
+///
+/// # Panics
+/// After [`PATIENCE`], with `what` was awaited and what the last look came to.
+pub async fn until<L: Look>(what: &str, look: impl AsyncFnMut() -> L) -> L::Thing {
+    until_within(PATIENCE, what, look).await
+}
+
+/// [`until`], with an end of its own.
+pub async fn until_within<L: Look>(
+    patience: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> L,
+) -> L::Thing {
+    let end = Instant::now() + patience;
+    loop {
+        // A look may hang as well.
+        let why = match timeout(patience, look()).await.map(Look::seen) {
+            Ok(Ok(thing)) => return thing,
+            Ok(Err(why)) => why,
+            Err(_) => "the last look hangs".into(),
+        };
+        assert!(
+            Instant::now() < end,
+            "waited {patience:?} in vain until {what}: {why}"
+        );
+        sleep(POLL).await;
+    }
+}
+
+/// Loopback addresses that nothing else on this machine uses, so that ports can
+/// be fixed and kept over a restart.
+#[derive(Clone, Copy, Debug)]
+pub struct Net([u8; 3]);
+
+impl Net {
+    /// A network of its own: 127.x.y.0/24.
+    pub fn take() -> Self {
+        static TAKEN: AtomicU8 = AtomicU8::new(0);
+        // Runs of this program side by side differ in their process ids.
+        let run = u8::try_from(std::process::id() % 251).unwrap() + 2;
+        let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
+        assert!(taken < u8::MAX, "as many networks as there are were taken");
+        Self([127, run, taken])
+    }
+
+    /// Its n-th address.
+    pub fn host(self, n: u8) -> IpAddr {
+        let [a, b, c] = self.0;
+        Ipv4Addr::new(a, b, c, n).into()
+    }
+
+    /// A port at its n-th address.
+    pub fn at(self, n: u8, port: u16) -> SocketAddr {
+        (self.host(n), port).into()
+    }
+}
+
+/// A process whose standard error goes to a file. Killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    stderr: PathBuf,
+}
+
+impl Process {
+    pub fn start(command: &mut Command, stderr: PathBuf) -> Self {
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&stderr)
+            .unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self { child, stderr }
+    }
+
+    /// What it has written to standard error.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap()
+    }
+
+    /// Waits until it has written `words`.
+    pub async fn says(&self, words: &str) {
+        let said = async || self.said().contains(words).then_some(());
+        until(&format!("it says {words:?}"), said).await;
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the process has ended")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.id().try_into().unwrap()).unwrap();
+        kill_process(id, signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        match timeout(PATIENCE, self.child.wait()).await {
+            Ok(status) => status.unwrap(),
+            Err(_) => panic!("waited {PATIENCE:?} for its end; it says:\n{}", self.said()),
+        }
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.child.start_kill().unwrap();
+        self.ended().await;
+    }
+
+    /// How many files it has open.
+    pub fn open_files(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.id());
+        fs::read_dir(folder).unwrap().count()
+    }
+}
+
+/// How a registry is started.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    /// The value of `--store`; none leaves the flag out.
+    pub store: Option<OsString>,
+    pub arguments: Vec<String>,
+    pub environment: Vec<(&'static str, OsString)>,
+    folder: PathBuf,
+}
+
+impl Setup {
+    /// On the first address of `net`, with a file store in `folder`.
+    pub fn new(net: Net, folder: &Path) -> Self {
+        let mut store = OsString::from("file:");
+        store.push(folder.join("registry.redb"));
+        Self {
+            listen: net.at(1, 8000),
+            admin: net.at(1, 8090),
+            store: Some(store),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// With further flags, as they are typed.
+    pub fn flags(mut self, flags: &str) -> Self {
+        self.arguments
+            .extend(flags.split_whitespace().map(Into::into));
+        self
+    }
+
+    /// The command, under `wrapper` if that is not empty.
+    fn command(&self, wrapper: &[&str]) -> Command {
+        let mut command = match wrapper {
+            [] => Command::new(BINARY),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(BINARY);
+                command
+            }
+        };
+        command
+            .env_clear()
+            .env("HOME", &self.folder)
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.environment.iter().cloned())
+            .arg(format!("--listen={}", self.listen))
+            .arg(format!("--admin-listen={}", self.admin));
+        if let Some(store) = &self.store {
+            command.arg("--store").arg(store);
+        }
+        command.args(&self.arguments).current_dir(&self.folder);
+        command
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn spawn(&self) -> Registry {
+        self.spawn_under(&[])
+    }
+
+    /// Starts it under another program.
+    pub fn spawn_under(&self, wrapper: &[&str]) -> Registry {
+        let stderr = self.folder.join(format!("registry-{}.log", self.admin));
+        // What an earlier one said is of no interest.
+        fs::write(&stderr, "").unwrap();
+        Registry {
+            process: Process::start(&mut self.command(wrapper), stderr),
+            setup: self.clone(),
+        }
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn start(&self) -> Registry {
+        let mut registry = self.spawn();
+        registry.ready().await;
+        registry
+    }
+}
+
+/// A running registry.
+#[derive(Debug)]
+pub struct Registry {
+    pub process: Process,
+    pub setup: Setup,
+}
+
+impl Registry {
+    /// Waits until it says that it is ready.
+    pub async fn ready(&mut self) {
+        until("the registry is ready", async || {
+            if let Some(status) = self.process.child.try_wait().unwrap() {
+                panic!("it ended with {status} and said:\n{}", self.process.said());
+            }
+            let answer = fetch(self.setup.admin, "/readyz").await;
+            match answer.map_err(|error| error.to_string())? {
+                (StatusCode::OK, _) => Ok(()),
+                (_, text) => Err(text),
+            }
+        })
+        .await;
+    }
+
+    /// What the admin port answers.
+    pub async fn admin(&self, path: &str) -> (StatusCode, String) {
+        fetch(self.setup.admin, path).await.unwrap()
+    }
+
+    /// What is registered.
+    pub async fn rows(&self) -> Vec<Value> {
+        self.listed("/endpoints?format=json").await
+    }
+
+    /// What is registered of one tunnel.
+    pub async fn rows_of(&self, tunnel: &str) -> Vec<Value> {
+        let path = format!("/endpoints?format=json&tunnel={tunnel}");
+        self.listed(&path).await
+    }
+
+    async fn listed(&self, path: &str) -> Vec<Value> {
+        let (status, body) = self.admin(path).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        let mut body: Value = serde_json::from_str(&body).unwrap();
+        serde_json::from_value(body["endpoints"].take()).unwrap()
+    }
+
+    /// A metric's value, by its name and labels as they are printed.
+    pub async fn metric(&self, metric: &str) -> u64 {
+        let (_, text) = self.admin("/metrics").await;
+        value(&text, metric)
+    }
+
+    /// `kill -9`, then the same again.
+    pub async fn kill(mut self) -> Setup {
+        self.process.kill().await;
+        self.setup
+    }
+
+    /// `SIGTERM`; it must end in order.
+    pub async fn stop(mut self) -> Setup {
+        self.process.signal(Signal::TERM);
+        let status = self.process.ended().await;
+        assert!(status.success(), "{status}: {}", self.process.said());
+        self.setup
+    }
+}
+
+/// A metric's value in what `/metrics` prints.
+pub fn value(text: &str, metric: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '))
+        .unwrap_or_else(|| panic!("{metric} is not in\n{text}"))
+        .parse()
+        .unwrap()
+}
+
+/// How many calls ended so, as a metric.
+pub fn calls(method: &str, protocol: &str, outcome: &str) -> String {
+    format!(
+        r#"tunnel_registry_requests_total{{method="{method}",protocol="{protocol}",outcome="{outcome}"}}"#
+    )
+}
+
+/// Runs the binary to its end: its exit code and what it said.
+pub async fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).kill_on_drop(true);
+    let output = timeout(PATIENCE, command.output())
+        .await
+        .unwrap_or_else(|_| panic!("waited {PATIENCE:?} for {arguments:?} to end"))
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+/// Asks for a page once.
+pub async fn fetch(
+    address: SocketAddr,
+    path: &str,
+) -> Result<(StatusCode, String), Box<dyn std::error::Error>> {
+    let exchange = async {
+        let stream = TcpStream::connect(address).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let request = Request::get(path)
+            .header("host", address.to_string())
+            .body(Empty::<Bytes>::new())?;
+        let answer = async move {
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            Ok::<_, hyper::Error>((head.status, body.collect().await?.to_bytes()))
+        };
+        let (answer, _) = futures::join!(answer, connection);
+        let (status, body) = answer?;
+        Ok((status, String::from_utf8(body.into())?))
+    };
+    timeout(PATIENCE, exchange).await?
+}
+
+/// A folder that goes with its owner.
+pub fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
