@@ -3,7 +3,6 @@
 //! It holds what the store holds, fed by the store's watch, with what this
 //! process is about to write laid over it.
 
-use crate::map::Map;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,6 +10,7 @@ use std::time::Instant;
 use slab::Slab;
 
 use crate::backend::Revision;
+use crate::map::Map;
 use crate::record::{Address, Endpoint, EndpointKey, EndpointRecord, Name};
 
 /// An endpoint that is known.

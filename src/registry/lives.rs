@@ -5,9 +5,9 @@
 //! already has, that one is *challenged*: if it is heard again, both live
 //! behind one address and both stay; if it is not, it was a previous life.
 
-use crate::map::Map;
 use std::time::{Duration, Instant};
 
+use crate::map::Map;
 use crate::record::Name;
 
 /// A challenged node is given at least two of gost's default intervals to be heard.

@@ -1,11 +1,11 @@
 //! The order of Get's answer. gost dials the first entry of the network it
 //! wants and makes no second try, so the order *is* the routing.
 
-use crate::map::Map;
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::map::Map;
 use crate::record::{EndpointRecord, Name, Network};
 
 /// At most so many entries a network are told: gost uses one, people read a few.

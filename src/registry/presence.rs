@@ -1,10 +1,10 @@
 //! Which nodes are there: when they were heard, over which connections, and
 //! whether the last of those was closed from their side.
 
-use crate::map::{Map, Set};
 use std::time::{Duration, Instant};
 
 use crate::lease::USUAL_INTERVAL;
+use crate::map::{Map, Set};
 use crate::record::Name;
 use crate::registry::{Caller, ClosedBy, ConnectionId};
 

@@ -5,10 +5,11 @@
 //! comes, so any number of changes to one record make one write, and a record
 //! has at most one write under way.
 
-use crate::map::Map;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
+
+use crate::map::Map;
 
 /// The first wait after a failure; doubled with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(50);

@@ -1,12 +1,12 @@
 //! What is remembered of endpoints that are not there: ghosts, tombstones and
 //! renewals that came too early.
 
-use crate::map::Map;
 use std::collections::VecDeque;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::map::Map;
 use crate::record::{EndpointKey, EndpointRecord};
 
 /// How long a ghost is kept. A day: longer than any outage in which a gost

@@ -1,12 +1,12 @@
 //! The store's side of the registry: which writes are made, what their ends
 //! mean, and what the watch tells. Pure, like all of [`Core`].
 
-use crate::map::Set;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::backend::{Change, Revision, Stored, Write, WriteError};
 use crate::index::Entry;
+use crate::map::Set;
 use crate::record::{EndpointKey, EndpointRecord, Key, Record};
 use crate::registry::core::{Core, Leaving};
 use crate::registry::events::Event;

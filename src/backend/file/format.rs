@@ -2,7 +2,6 @@
 //! the format, its version and the last revision; `records` has every record
 //! as JSON under a text that tells its key.
 
-use crate::map::Map;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{fmt, io};
 
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Why;
 use crate::backend::memory::Edit;
 use crate::backend::{Revision, Stored};
+use crate::map::Map;
 use crate::record::{Key, Record};
 
 const META: TableDefinition<&str, &str> = TableDefinition::new("meta");

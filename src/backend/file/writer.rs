@@ -1,6 +1,5 @@
 //! The thread that owns the database.
 
-use crate::map::Map;
 use std::io;
 use std::iter;
 use std::path::PathBuf;
@@ -14,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Medium, format};
 use crate::backend::memory::{Edit, View, decide};
 use crate::backend::{Revision, Write, WriteError};
+use crate::map::Map;
 use crate::record::Key;
 
 /// The most requests that one commit makes. Bounds how long the first of them

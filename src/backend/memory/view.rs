@@ -1,12 +1,11 @@
 //! What is stored, in memory, and those who watch it. Every store that is in
 //! this process keeps one.
 
-use crate::map::Map;
-
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::backend::{Change, Revision, Stored, WatchError, Write, WriteError};
+use crate::map::Map;
 use crate::record::{Key, Record};
 
 /// How many changes a watcher may be behind before its watch breaks. All

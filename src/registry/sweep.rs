@@ -1,0 +1,92 @@
+//! What silence leads to: endpoints are released, or superseded by the next life
+//! of their gost. Pure, like all of [`Core`].
+
+use std::time::{Duration, Instant};
+
+use crate::index::Entry;
+use crate::lease::{Lease, Released};
+use crate::record::{EndpointKey, Name};
+use crate::registry::core::Core;
+use crate::registry::events::Event;
+use crate::registry::view::Tally;
+use crate::time::Now;
+
+impl Core {
+    /// Visits the endpoints at positions `from..from + count` and releases or
+    /// supersedes those whose time has come.
+    pub fn sweep(&mut self, now: Now, from: usize, count: usize) {
+        let at = self.patience.counted(now.mono);
+        self.memory.forget_old(at);
+        self.count(from, count);
+        if at.saturating_duration_since(self.started) < self.setup.timing.start_grace {
+            return;
+        }
+        let (mut silent, mut over) = (Vec::new(), Vec::new());
+        for entry in self
+            .index
+            .slice(from, count)
+            .filter(|entry| self.is_mine(entry))
+        {
+            let node = &entry.key().node;
+            let silence = at.saturating_duration_since(entry.heard.unwrap_or(self.started));
+            if self.lives.is_over(node, at) && !self.presence.is_connected(node) {
+                over.push(entry.key().clone());
+            } else if silence >= self.base_time(node) {
+                silent.push(entry.key().clone());
+            }
+        }
+        for key in silent {
+            self.release(now, &key);
+        }
+        for key in over {
+            self.supersede(now, &key, at);
+        }
+    }
+
+    /// Counts the endpoints by their health; a pass over all makes the tally.
+    fn count(&mut self, from: usize, count: usize) {
+        if from == 0 {
+            self.counting = Tally::default();
+        }
+        let mut counting = self.counting;
+        for entry in self.index.slice(from, count) {
+            counting.add(self.doubt(entry));
+        }
+        self.counting = counting;
+        if from.saturating_add(count) >= self.index.positions() {
+            self.tally = counting;
+        }
+    }
+
+    /// How long `node`'s endpoints may be silent.
+    #[must_use]
+    pub fn base_time(&self, node: &Name) -> Duration {
+        self.setup
+            .timing
+            .base_time(self.presence.longest_interval(node))
+    }
+
+    fn is_mine(&self, entry: &Entry) -> bool {
+        entry.record.lease.holder.as_ref() == Some(&self.setup.identity)
+    }
+
+    fn release(&mut self, now: Now, key: &EndpointKey) {
+        let why = match self.presence.has_hung_up(&key.node) {
+            true => Released::ConnectionClosed,
+            false => Released::Silent,
+        };
+        let lease = Lease::released(why, now.wall, self.setup.timing.released_for);
+        self.set_lease(now, key, lease);
+        self.events.counts.released += 1;
+        self.events.push(Event::Released(key.clone(), why));
+    }
+
+    fn supersede(&mut self, now: Now, key: &EndpointKey, at: Instant) {
+        let longest = self.presence.longest_interval(&key.node);
+        if let Some(entry) = self.take_out(now, key) {
+            self.leave_ghost(key, entry, longest, at);
+            self.events.counts.superseded += 1;
+            self.events.push(Event::Superseded(key.clone()));
+        }
+    }
+}
