@@ -409,13 +409,10 @@ impl Core {
     }
 }
 
-/// Whether an endpoint is on the caller's own host.
+/// Whether an endpoint is on the caller's own host: dialling its address would
+/// lead the caller to itself.
 fn own_host(caller: &Caller, entry: &Entry) -> bool {
-    let endpoint = &entry.record.endpoint;
-    let same_origin = endpoint.origin.is_some_and(|origin| {
-        origin == caller.host || (origin.is_loopback() && caller.host.is_loopback())
-    });
-    same_origin || endpoint.address.host().is(caller.host)
+    entry.record.endpoint.address.host().is(caller.host)
 }
 
 /// Why an endpoint may be gone.

@@ -12,6 +12,7 @@ over_every_store!(
     a_closed_connection_makes_its_node_suspect,
     a_suspect_is_never_sent_to_its_own_host,
     over_http_a_node_on_the_own_host_must_have_been_heard_lately,
+    a_suspect_elsewhere_is_offered_to_whoever_announced_it,
     loopback_is_one_host,
     a_frozen_process_releases_nothing,
 );
@@ -140,6 +141,15 @@ async fn over_http_a_node_on_the_own_host_must_have_been_heard_lately(mut w: Wor
     w.pass(SECOND).await;
     assert!(w.told_to(1).is_empty());
     assert_eq!(w.told_to(2), ["a"]);
+}
+
+async fn a_suspect_elsewhere_is_offered_to_whoever_announced_it(mut w: World) {
+    let mut a = gost(1, "a");
+    a.address = "10.42.0.100:80".into();
+    w.register(&a).await.unwrap();
+    w.renew(&a).await;
+    w.hang_up(&a);
+    assert_eq!(w.told_to(1), ["a"], "its address is another host's");
 }
 
 async fn loopback_is_one_host(mut w: World) {
