@@ -1,4 +1,4 @@
-//! The server over real sockets: one binary, a module a subject.
+//! The product with real parts around it: one binary, a module a subject.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,7 @@ mod access;
 mod ends;
 mod grpc;
 mod http;
+mod kube;
 mod limits;
 mod malformed;
 mod testenv;
