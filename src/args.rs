@@ -31,6 +31,8 @@ pub enum Args {
     Serve(Box<Serve>),
     /// Ask a running registry how it is.
     Healthcheck(Healthcheck),
+    /// Print the custom resource definitions.
+    Crd,
 }
 
 /// What `healthcheck` is told.
@@ -88,6 +90,8 @@ enum Command {
     Serve(Box<Serve>),
     /// Ask a running registry how it is; exits with 0 when it is well
     Healthcheck(Healthcheck),
+    /// Print the custom resource definitions for Kubernetes, as YAML
+    Crd,
 }
 
 const AFTER_HELP: &str = "\
@@ -135,6 +139,7 @@ impl Args {
         let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
         let mut serve = match cli.command {
             Some(Command::Healthcheck(healthcheck)) => return Ok(Self::Healthcheck(healthcheck)),
+            Some(Command::Crd) => return Ok(Self::Crd),
             Some(Command::Serve(serve)) => serve,
             None => Box::new(cli.serve),
         };

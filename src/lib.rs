@@ -19,6 +19,8 @@
 //!   into the registry and sweeps for what has become silent, [`controller`]
 //!   collects what nobody maintains, [`admin`] shows what there is.
 //!
+//! [`resources`] are the records as Kubernetes objects.
+//!
 //! [`record`] and [`lease`] are the words that all of them speak; only
 //! [`time`] reads a clock, and only [`run`] puts the parts together.
 
@@ -35,6 +37,7 @@ mod map;
 pub mod metrics;
 pub mod record;
 pub mod registry;
+pub mod resources;
 pub mod run;
 pub mod server;
 pub mod telemetry;

@@ -16,6 +16,7 @@ use tracing::{Level, error, info};
 
 use crate::args::{Args, Serve};
 use crate::healthcheck;
+use crate::resources;
 use crate::telemetry;
 use supervisor::Ended;
 
@@ -32,6 +33,7 @@ pub fn run(args: &Args) -> ExitCode {
     let code = match args {
         Args::Serve(args) => serve_until_ended(args),
         Args::Healthcheck(what) => ask(what),
+        Args::Crd => print_definitions(),
     };
     code.unwrap_or_else(|error| {
         report(&*error);
@@ -45,6 +47,12 @@ fn ask(what: &crate::args::Healthcheck) -> Result<ExitCode, StartError> {
     // A name that is being looked up does not hold the process up.
     runtime.shutdown_background();
     answer?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_definitions() -> Result<ExitCode, StartError> {
+    let text = resources::definitions()?;
+    io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

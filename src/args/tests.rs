@@ -56,6 +56,8 @@ fn serving_needs_no_command() {
 fn flags_belong_to_one_command() {
     assert!(parse("--listen [::]:80 healthcheck").is_err());
     assert!(parse("healthcheck --listen [::]:80").is_err());
+    assert!(parse("crd --listen [::]:80").is_err());
+    assert_eq!(parse("crd"), Ok(Args::Crd));
     assert!(parse("controller").is_err());
 }
 

@@ -1,5 +1,6 @@
 //! The registry from outside: its server over real sockets, its process, and
 //! tunnels through it. One binary, a module a subject.
+//! The product with real parts around it: one binary, a module a subject.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,6 +15,7 @@ mod flood;
 mod grpc;
 mod http;
 mod lifecycle;
+mod kube;
 mod limits;
 mod malformed;
 mod process;
