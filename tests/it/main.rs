@@ -1,6 +1,5 @@
 //! The registry from outside: its server over real sockets, its process, and
-//! tunnels through it. One binary, a module a subject.
-//! The product with real parts around it: one binary, a module a subject.
+//! tunnels through it, with real parts around it. One binary, a module a subject.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,8 +13,8 @@ mod ends;
 mod flood;
 mod grpc;
 mod http;
-mod lifecycle;
 mod kube;
+mod lifecycle;
 mod limits;
 mod malformed;
 mod process;
