@@ -116,6 +116,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Waits until the store can do nothing more before the process is started
+    /// anew, and tells why. Most stores never come to that.
+    fn ended(&self) -> BoxFuture<'static, String> {
+        Box::pin(std::future::pending())
+    }
+
     /// Everything that is stored, then every change.
     fn watch(&self) -> BoxStream<'static, Result<Change, WatchError>>;
 

@@ -23,6 +23,8 @@ pub struct Entry {
     pub revision: Option<Revision>,
     /// Whether `record` differs from what the store holds.
     pub dirty: bool,
+    /// Whether a write of it was ever handed out, so that the store may hold it.
+    pub attempted: bool,
     /// When this process last heard a call for it, in counted time.
     pub heard: Option<Instant>,
 }
@@ -188,6 +190,7 @@ mod tests {
             record: Arc::new(record(tunnel, node, connector)),
             revision: None,
             dirty: true,
+            attempted: false,
             heard: None,
         }
     }

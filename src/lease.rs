@@ -111,8 +111,20 @@ impl Timing {
     /// longest interval seen between two renewals of its node.
     #[must_use]
     pub fn base_time(&self, longest_seen: Duration) -> Duration {
-        self.base
-            .max(longest_seen.min(self.longest_interval).saturating_mul(4))
+        self.base.max(longest_seen.saturating_mul(4))
+    }
+
+    /// Whether a gap between two renewals is believed to be the user's setting.
+    #[must_use]
+    pub fn is_believed(&self, interval: Duration) -> bool {
+        interval <= self.longest_interval
+    }
+
+    /// The interval that a lease tells which is held for longer than usual, so
+    /// that a restart does not forget what was learnt.
+    #[must_use]
+    pub fn told_interval(&self, held_for: Duration) -> Option<Duration> {
+        (held_for > self.base).then(|| (held_for / 4).min(self.longest_interval))
     }
 }
 
@@ -128,6 +140,16 @@ mod tests {
         assert_eq!(timing.base_time(seconds(15)), seconds(60));
         assert_eq!(timing.base_time(seconds(16)), seconds(64));
         assert_eq!(timing.base_time(seconds(120)), seconds(480));
-        assert_eq!(timing.base_time(seconds(86_400)), seconds(2_400));
+        assert!(timing.is_believed(seconds(600)));
+        assert!(!timing.is_believed(seconds(601)), "that was an outage");
+    }
+
+    #[test]
+    fn a_lease_tells_the_interval_it_was_held_for() {
+        let timing = Timing::default();
+        let seconds = Duration::from_secs;
+        assert_eq!(timing.told_interval(seconds(60)), None);
+        assert_eq!(timing.told_interval(seconds(480)), Some(seconds(120)));
+        assert_eq!(timing.told_interval(seconds(86_400)), Some(seconds(600)));
     }
 }

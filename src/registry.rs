@@ -26,12 +26,12 @@ use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::backend::{Backend, Change, Revision, Write, WriteError};
+use crate::backend::{Backend, Change, Revision, Stored, Write, WriteError};
 use crate::listing::{Filter, Listing, Row};
 use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name};
 use crate::registry::core::{Core, Registered, Setup};
 use crate::registry::events::Event;
-use crate::registry::sync::Made;
+use crate::registry::sync::{Made, keys};
 use crate::registry::view::Figures;
 use crate::time::Now;
 
@@ -49,8 +49,8 @@ pub enum ClosedBy {
     Registry,
 }
 
-/// Keys that are listed before the lock is given to others.
-const KEYS_AT_ONCE: usize = 4_096;
+/// Endpoints that are listed or compared before the lock is given to others.
+const KEYS_AT_ONCE: usize = 512;
 
 /// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +214,10 @@ impl Registry {
         let stored = {
             let mut inner = self.inner.lock();
             let queued = inner.core.deregister(Now::read(), caller, key);
+            if !queued {
+                // What was never stored need not be; a Register may wait for it.
+                inner.tell(key);
+            }
             if !queued || self.stores_now(&mut inner, key) {
                 return Kept::Stored;
             }
@@ -240,6 +244,7 @@ impl Registry {
                 .unwrap_or_else(|| Err(WriteError::Unavailable("it was not made at once".into())));
             inner.ended(now, &made, &result);
         }
+        inner.tell_settled();
         !inner.core.queue.contains(key)
     }
 
@@ -269,9 +274,11 @@ impl Registry {
     pub fn take_writes(&self, max: usize) -> Vec<(Made, Write)> {
         let mut inner = self.inner.lock();
         let now = Now::read();
-        std::iter::from_fn(|| inner.core.next_write(now))
+        let writes = std::iter::from_fn(|| inner.core.next_write(now))
             .take(max)
-            .collect()
+            .collect();
+        inner.tell_settled();
+        writes
     }
 
     /// Writes have ended.
@@ -309,15 +316,35 @@ impl Registry {
 
     /// The store's watch tells changes, in order.
     pub fn apply(&self, changes: Vec<Change>) {
-        let mut inner = self.inner.lock();
-        let now = Now::read();
         for change in changes {
-            inner.core.apply(now, change);
+            match change {
+                Change::Reset(all, revision) => self.reset(all, revision),
+                change => self.inner.lock().core.apply(Now::read(), change),
+            }
         }
-        self.read.send_replace(inner.core.is_ready());
-        drop(inner);
         // A change may have shown that something is to be written.
         self.writes.notify_one();
+    }
+
+    /// Applies a whole store a few endpoints at a time: callers go on in between.
+    fn reset(&self, all: Vec<Stored>, revision: Revision) {
+        let present = keys(&all);
+        let mut all = all.into_iter().peekable();
+        while all.peek().is_some() {
+            let mut inner = self.inner.lock();
+            let now = Now::read();
+            for stored in all.by_ref().take(KEYS_AT_ONCE) {
+                inner.core.was_put(now, stored);
+            }
+        }
+        for from in (0..self.positions()).step_by(KEYS_AT_ONCE) {
+            let mut inner = self.inner.lock();
+            inner
+                .core
+                .are_gone(Now::read(), &present, revision, from, KEYS_AT_ONCE);
+        }
+        self.inner.lock().core.was_reset(revision);
+        self.read.send_replace(true);
     }
 
     /// Looks at the endpoints at positions `from..from + count`; returns whether
@@ -371,6 +398,8 @@ impl Listing for Registry {
             keys.extend(self.inner.lock().core.keys(from, KEYS_AT_ONCE, filter));
         }
         keys.sort_unstable();
+        // One that moved between two looks was met twice.
+        keys.dedup();
         keys
     }
 
@@ -394,10 +423,20 @@ impl Inner {
     }
 
     fn ended(&mut self, now: Now, made: &Made, result: &Result<Revision, WriteError>) {
-        if !self.core.written(now, made, result) {
-            return;
+        if self.core.written(now, made, result) {
+            self.tell(&made.key);
         }
-        for waiter in self.waiters.remove(&made.key).into_iter().flatten() {
+    }
+
+    /// Tells those whose writes have become needless.
+    fn tell_settled(&mut self) {
+        for key in std::mem::take(&mut self.core.settled) {
+            self.tell(&key);
+        }
+    }
+
+    fn tell(&mut self, key: &EndpointKey) {
+        for waiter in self.waiters.remove(key).into_iter().flatten() {
             // One who gave up meanwhile does not mind.
             let _gone = waiter.send(());
         }

@@ -47,7 +47,6 @@ pub async fn run(
         }
         let rest = Instant::now() + LONGEST_REST;
         let wake = registry.next_write_due().map_or(rest, Instant::from_std);
-        let wake = deadline.map_or(wake, |until| wake.min(until));
         tokio::select! {
             Some(first) = under_way.next() => {
                 let mut ended = vec![first];
@@ -61,6 +60,7 @@ pub async fn run(
             // Due already but not handed out means: as many as may be are under way.
             () = sleep_until(wake), if under_way.len() < MAX_UNDER_WAY => {}
             () = stop.cancelled(), if deadline.is_none() => {}
+            () = sleep_until(deadline.unwrap_or(rest)), if deadline.is_some() => {}
         }
     }
 }

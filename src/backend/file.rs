@@ -194,4 +194,13 @@ impl Backend for File {
     fn ping(&self) -> BoxFuture<'static, Result<(), WriteError>> {
         self.ask(Request::Ping)
     }
+
+    fn ended(&self) -> BoxFuture<'static, String> {
+        let (requests, path) = (self.requests.clone(), self.path.clone());
+        Box::pin(async move {
+            // redb panics on a damaged page, and its thread is gone.
+            requests.closed().await;
+            format!("{path:?} has a damaged page, most likely; the next start checks it")
+        })
+    }
 }

@@ -47,9 +47,11 @@ async fn collect(plan: &Mutex<Plan>, backend: &dyn Backend, census: &impl Census
     }
     let due = {
         let mut plan = plan.lock();
-        let now = Now::read().mono;
-        plan.contact(now);
-        plan.take_due(now, census)
+        plan.contact(Now::read().mono);
+        let was_braked = plan.braked_for().is_some();
+        let due = plan.take_due(census);
+        tell_brake(was_braked, plan.braked_for().is_some());
+        due
     };
     let mut deletes = stream::iter(due)
         .map(|(key, revision)| delete(backend, key, revision))
@@ -64,6 +66,16 @@ async fn collect(plan: &Mutex<Plan>, backend: &dyn Backend, census: &impl Census
                 plan.lock().again(&key);
             }
         }
+    }
+}
+
+fn tell_brake(was: bool, is: bool) {
+    match (was, is) {
+        (false, true) => tracing::warn!(
+            "many nodes fell silent together: their endpoints are kept for up to 10 minutes; look at the network between them and the registry"
+        ),
+        (true, false) => tracing::info!("the nodes that had fallen silent are back or gone"),
+        _ => {}
     }
 }
 

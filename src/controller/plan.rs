@@ -65,8 +65,31 @@ pub struct Plan {
     counted: Instant,
     /// The counted time at which the last gap ended.
     gap_ended: Option<Instant>,
+    /// Since when, in counted time.
     braked_since: Option<Instant>,
-    allowance: f64,
+    allowance: Allowance,
+    braked_allowance: Allowance,
+}
+
+/// How many deletes may be made now.
+#[derive(Debug, Default)]
+struct Allowance(f64);
+
+impl Allowance {
+    /// Time has passed in which so many a second were allowed; at most a
+    /// second's are saved up.
+    fn add(&mut self, per_second: f64, time: Duration) {
+        self.0 = (self.0 + per_second * time.as_secs_f64()).min(per_second.max(1.0));
+    }
+
+    /// Takes one if it is wanted and there is one.
+    fn take(&mut self, wanted: bool) -> bool {
+        let taken = wanted && self.0 >= 1.0;
+        if taken {
+            self.0 -= 1.0;
+        }
+        taken
+    }
 }
 
 #[derive(Debug)]
@@ -91,7 +114,8 @@ impl Plan {
             counted: now,
             gap_ended: None,
             braked_since: None,
-            allowance: 0.0,
+            allowance: Allowance::default(),
+            braked_allowance: Allowance::default(),
         }
     }
 
@@ -102,8 +126,8 @@ impl Plan {
             let gap = now.saturating_duration_since(last);
             if gap <= LONGEST_GAP {
                 self.counted += gap;
-                let most = self.rate(now).max(1.0);
-                self.allowance = (self.allowance + self.rate(now) * gap.as_secs_f64()).min(most);
+                self.allowance.add(self.pace.per_second, gap);
+                self.braked_allowance.add(self.pace.braked_per_second, gap);
             } else {
                 self.gap_ended = Some(self.counted);
             }
@@ -117,17 +141,6 @@ impl Plan {
                 wait.due = Some(due);
                 self.due.insert((due, key));
             }
-        }
-    }
-
-    fn rate(&self, now: Instant) -> f64 {
-        if self
-            .braked_since
-            .is_some_and(|since| now.saturating_duration_since(since) >= self.pace.brake_for)
-        {
-            self.pace.braked_per_second
-        } else {
-            self.pace.per_second
         }
     }
 
@@ -217,16 +230,11 @@ impl Plan {
     /// The endpoints that go now, at the revisions that were seen. Whoever
     /// deletes them tells what became of it through the watch, or, when a delete
     /// failed, by [`Plan::again`].
-    pub fn take_due(&mut self, now: Instant, census: &impl Census) -> Vec<(EndpointKey, Revision)> {
-        self.brake(now, census);
-        let waits = self
-            .braked_since
-            .is_some_and(|since| now.saturating_duration_since(since) < self.pace.brake_for);
+    pub fn take_due(&mut self, census: &impl Census) -> Vec<(EndpointKey, Revision)> {
+        self.brake(census);
+        let braked = self.braked_for();
         let mut taken = Vec::new();
-        for (due, key) in &self.due {
-            if *due > self.counted || self.allowance < 1.0 {
-                break;
-            }
+        for (due, key) in self.due.iter().take_while(|(due, _)| *due <= self.counted) {
             let Some(wait) = self.released.get(key) else {
                 continue;
             };
@@ -234,11 +242,17 @@ impl Plan {
             let after_gap = self
                 .gap_ended
                 .is_none_or(|end| self.counted.saturating_duration_since(end) >= wait.duration / 3);
-            if !after_gap || (waits && wait.why == Released::Silent) {
-                continue;
+            // A connection that was seen to close is no riddle.
+            let allowed = match braked.filter(|_| wait.why == Released::Silent) {
+                None => self.allowance.take(after_gap),
+                Some(since) => {
+                    let over = since >= self.pace.brake_for;
+                    self.braked_allowance.take(after_gap && over)
+                }
+            };
+            if allowed {
+                taken.push((*due, key.clone(), wait.revision));
             }
-            self.allowance -= 1.0;
-            taken.push((due.to_owned(), key.clone(), wait.revision));
         }
         for (due, key, _) in &taken {
             self.due.remove(&(*due, key.clone()));
@@ -257,8 +271,9 @@ impl Plan {
     }
 
     /// When many nodes fall silent together, the cause is more likely between
-    /// them and us.
-    fn brake(&mut self, now: Instant, census: &impl Census) {
+    /// them and us. Those that come back first prove it, so the brake stays until
+    /// no node is silent any more.
+    fn brake(&mut self, census: &impl Census) {
         let silent = self
             .silent
             .iter()
@@ -266,17 +281,18 @@ impl Plan {
             .count();
         let many = silent >= self.pace.brake_nodes
             && silent as f64 > self.pace.brake_share * census.nodes() as f64;
-        if many {
-            self.braked_since.get_or_insert(now);
-        } else {
+        if silent == 0 {
             self.braked_since = None;
+        } else if many {
+            self.braked_since.get_or_insert(self.counted);
         }
     }
 
-    /// Since when collecting is braked, if it is.
+    /// For how long collecting has been braked, if it is.
     #[must_use]
-    pub fn braked_since(&self) -> Option<Instant> {
-        self.braked_since
+    pub fn braked_for(&self) -> Option<Duration> {
+        let since = self.braked_since?;
+        Some(self.counted.saturating_duration_since(since))
     }
 
     /// How many endpoints are released and wait.
@@ -349,7 +365,7 @@ mod tests {
             for _ in 0..seconds {
                 self.now += SECOND;
                 self.plan.contact(self.now);
-                for (key, revision) in self.plan.take_due(self.now, &Nodes(self.nodes)) {
+                for (key, revision) in self.plan.take_due(&Nodes(self.nodes)) {
                     self.plan
                         .apply(&[Change::Delete(Key::Endpoint(key.clone()), revision)]);
                     gone.push(key.node.to_string());
@@ -424,7 +440,7 @@ mod tests {
         f.pass(60);
         f.now += SECOND;
         f.plan.contact(f.now);
-        let due = f.plan.take_due(f.now, &Nodes(1_000));
+        let due = f.plan.take_due(&Nodes(1_000));
         assert_eq!(due, [(key("t", "n", "c"), Revision(1))]);
         assert!(f.pass(5).is_empty(), "under way");
         f.plan.again(&due[0].0);
@@ -455,12 +471,12 @@ mod tests {
             f.released(&format!("n{at}"), at);
         }
         assert!(f.pass(600).is_empty());
-        assert!(f.plan.braked_since().is_some());
+        assert!(f.plan.braked_for().is_some());
         // Ten a second until the rest is no longer many.
         let gone = f.pass(6).len();
         assert!((50..=61).contains(&gone), "{gone}");
         f.pass(10);
-        assert!(f.plan.braked_since().is_none());
+        assert!(f.plan.braked_for().is_none());
         assert_eq!(f.plan.waiting(), 0);
     }
 

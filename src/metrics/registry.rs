@@ -13,7 +13,6 @@ use prometheus_client::registry::Unit;
 use crate::controller::plan::Plan;
 use crate::registry::Registry;
 use crate::registry::view::Tally;
-use crate::time::Now;
 
 /// Tells what a registry and the collector beside it hold and have done.
 #[derive(Debug)]
@@ -35,12 +34,9 @@ impl Collector for Figures {
         let figures = self.registry.figures();
         let (waiting, braked) = {
             let plan = self.plan.lock();
-            (plan.waiting(), plan.braked_since())
+            (plan.waiting(), plan.braked_for())
         };
-        let now = Now::read().mono;
-        let braked = braked.map_or(0.0, |since| {
-            now.saturating_duration_since(since).as_secs_f64()
-        });
+        let braked = braked.map_or(0.0, |time| time.as_secs_f64());
 
         by_health(&mut encoder, figures.endpoints, &figures.tally)?;
         for (name, help, value) in [
@@ -75,7 +71,7 @@ impl Collector for Figures {
             ),
             (
                 "collector_braked",
-                "Since when collecting is braked because many nodes fell silent together; 0 when it is not",
+                "For how long collecting has been braked because many nodes fell silent together; 0 when it is not",
                 seconds,
                 braked,
             ),
@@ -205,6 +201,7 @@ mod tests {
     use crate::controller::plan::Pace;
     use crate::metrics::Metrics;
     use crate::registry::testing::registry;
+    use crate::time::Now;
 
     #[test]
     fn an_empty_registry_tells_its_figures() {

@@ -18,7 +18,7 @@ use crate::registry::order::{self, Candidate, Standing};
 use crate::registry::patience::Patience;
 use crate::registry::presence::Presence;
 use crate::registry::queue::Queue;
-use crate::registry::restore::{Memory, Withdrawn};
+use crate::registry::restore::{Ghost, Memory, Withdrawn};
 use crate::registry::view::Tally;
 use crate::registry::{Caller, ClosedBy, ConnectionId, Limits, Refusal};
 use crate::time::Now;
@@ -48,6 +48,8 @@ pub struct Core {
     pub(super) events: Events,
     /// What is withdrawn here but may still be in the store.
     pub(super) leaving: Map<EndpointKey, Leaving>,
+    /// Keys whose last write turned out to be needless; who waits is to be told.
+    pub(super) settled: Vec<EndpointKey>,
     /// The deletes among them that were made, in the order of revisions.
     pub(super) deleted: VecDeque<(Revision, EndpointKey)>,
     pub(super) patience: Patience,
@@ -96,6 +98,7 @@ impl Core {
             memory: Memory::default(),
             events: Events::default(),
             leaving: Map::default(),
+            settled: Vec::new(),
             deleted: VecDeque::new(),
             patience: Patience::new(now.mono),
             random,
@@ -131,7 +134,7 @@ impl Core {
             self.heard(now, caller, &key, at);
         } else {
             self.memory.ghosts.take(&key, at);
-            let lease = self.held(now);
+            let lease = self.held(now, &key.node);
             self.put(now, EndpointRecord { endpoint, lease }, Some(at));
             self.call(caller, &key.node, at);
         }
@@ -166,16 +169,26 @@ impl Core {
         } else if self.memory.tombstones.get(key, at).is_some() {
             self.events.counts.absorbed += 1;
         } else if let Some((_, ghost)) = self.memory.ghosts.take(key, at) {
-            self.events.counts.restored += 1;
-            self.events.push(Event::Restored(key.clone()));
-            let lease = self.held(now);
-            let endpoint = ghost.endpoint.clone();
-            self.put(now, EndpointRecord { endpoint, lease }, Some(at));
+            self.revive(now, key, &ghost, at);
             self.call(caller, &key.node, at);
         } else {
             self.events.counts.unknown_renewals += 1;
             self.memory.claims.insert(key.clone(), (), at);
         }
+    }
+
+    /// Brings back an endpoint that has gone: gost never registers twice.
+    fn revive(&mut self, now: Now, key: &EndpointKey, ghost: &Ghost, at: Instant) {
+        self.events.counts.restored += 1;
+        self.events.push(Event::Restored(key.clone()));
+        let lease = self.held(now, &key.node);
+        let endpoint = ghost.record.endpoint.clone();
+        self.put(now, EndpointRecord { endpoint, lease }, Some(at));
+        // Had this been known, it would not have gone.
+        self.presence.interval(&key.node, ghost.longest, at);
+        self.interval(&key.node, ghost.heard, at);
+        let lease = self.held(now, &key.node);
+        self.set_lease(now, key, lease);
     }
 
     /// A connector was withdrawn. Returns whether a write is queued.
@@ -184,11 +197,15 @@ impl Core {
         self.memory.ghosts.take(key, at);
         self.memory.claims.take(key, at);
         self.call(caller, &key.node, at);
-        let found = if self.take_out(now, key).is_some() {
-            Withdrawn::Something
-        } else {
-            Withdrawn::Nothing
-        };
+        let mut found = self.memory.tombstones.get(key, at).copied();
+        if self.take_out(now, key).is_some() {
+            found = Some(Withdrawn::Something);
+        } else if !self.ready && !self.leaving.contains_key(key) {
+            // The store may hold it.
+            self.leaving.insert(key.clone(), Leaving::Stored(None));
+            self.queue.push(key, now.mono);
+        }
+        let found = found.unwrap_or(Withdrawn::Nothing);
         self.memory.tombstones.insert(key.clone(), found, at);
         self.queue.contains(key)
     }
@@ -204,6 +221,7 @@ impl Core {
         tunnel: &Name,
     ) -> Result<Vec<Arc<EndpointRecord>>, Refusal> {
         let at = self.patience.counted(now.mono);
+        self.presence.call_without_node(caller.connection);
         if !self.ready {
             return Err(Refusal::NotReady);
         }
@@ -223,7 +241,12 @@ impl Core {
     }
 
     fn surely_runs(&self, node: &Name, at: Instant) -> bool {
-        self.presence.surely_runs(node, at) && !self.lives.is_challenged(node)
+        self.presence.surely_runs(node, at) && !self.is_challenged(node)
+    }
+
+    /// Whether `node` may be a previous life. One that is connected is none.
+    fn is_challenged(&self, node: &Name) -> bool {
+        self.lives.is_challenged(node) && !self.presence.is_connected(node)
     }
 
     /// Why an endpoint may be gone, if so.
@@ -234,7 +257,7 @@ impl Core {
             Some(Doubt::Released)
         } else if self.presence.is_suspect(node) {
             Some(Doubt::Suspect)
-        } else if self.lives.is_challenged(node) {
+        } else if self.is_challenged(node) {
             Some(Doubt::Challenged)
         } else if entry.heard.is_none() {
             Some(Doubt::Unheard)
@@ -268,7 +291,7 @@ impl Core {
         {
             let node = &entry.key().node;
             let silence = at.saturating_duration_since(entry.heard.unwrap_or(self.started));
-            if self.lives.is_over(node, at) {
+            if self.lives.is_over(node, at) && !self.presence.is_connected(node) {
                 over.push(entry.key().clone());
             } else if silence >= self.base_time(node) {
                 silent.push(entry.key().clone());
@@ -310,7 +333,7 @@ impl Core {
     }
 
     fn release(&mut self, now: Now, key: &EndpointKey) {
-        let why = match self.presence.is_suspect(&key.node) {
+        let why = match self.presence.has_hung_up(&key.node) {
             true => Released::ConnectionClosed,
             false => Released::Silent,
         };
@@ -321,8 +344,9 @@ impl Core {
     }
 
     fn supersede(&mut self, now: Now, key: &EndpointKey, at: Instant) {
+        let longest = self.presence.longest_interval(&key.node);
         if let Some(entry) = self.take_out(now, key) {
-            self.memory.ghosts.insert(key.clone(), entry.record, at);
+            self.leave_ghost(key, entry, longest, at);
             self.events.counts.superseded += 1;
             self.events.push(Event::Superseded(key.clone()));
         }
@@ -334,14 +358,40 @@ impl Core {
         let Some(entry) = self.index.get_mut(key) else {
             return;
         };
-        if let Some(before) = entry.heard.replace(at) {
-            self.presence
-                .interval(&key.node, at.saturating_duration_since(before));
-        }
-        if !entry.record.lease.is_held() {
-            let lease = self.held(now);
+        let before = entry.heard.replace(at);
+        let (is_held, held_for) = (entry.record.lease.is_held(), entry.record.lease.duration());
+        self.interval(&key.node, before, at);
+        // What is learnt of a slow node is written down, for the next start; not
+        // each fluctuation.
+        let outgrown = self.base_time(&key.node) > held_for.mul_f64(1.5);
+        if !is_held || outgrown {
+            let lease = self.held(now, &key.node);
             self.set_lease(now, key, lease);
         }
+    }
+
+    /// An endpoint of `node` was heard at `at`, and `before` that.
+    fn interval(&mut self, node: &Name, before: Option<Instant>, at: Instant) {
+        let interval = before.map(|before| at.saturating_duration_since(before));
+        if let Some(interval) = interval.filter(|interval| self.setup.timing.is_believed(*interval))
+        {
+            self.presence.interval(node, interval, at);
+        }
+    }
+
+    pub(super) fn leave_ghost(
+        &mut self,
+        key: &EndpointKey,
+        entry: Entry,
+        longest: Duration,
+        at: Instant,
+    ) {
+        let ghost = Ghost {
+            record: entry.record,
+            heard: entry.heard,
+            longest,
+        };
+        self.memory.ghosts.insert(key.clone(), ghost, at);
     }
 
     /// A node made a call.
@@ -352,12 +402,9 @@ impl Core {
         }
     }
 
-    pub(super) fn held(&self, now: Now) -> Lease {
-        Lease::held(
-            Arc::clone(&self.setup.identity),
-            now.wall,
-            self.setup.timing.base,
-        )
+    pub(super) fn held(&self, now: Now, node: &Name) -> Lease {
+        let holder = Arc::clone(&self.setup.identity);
+        Lease::held(holder, now.wall, self.base_time(node))
     }
 
     pub(super) fn set_lease(&mut self, now: Now, key: &EndpointKey, lease: Lease) {
@@ -372,54 +419,61 @@ impl Core {
     /// Puts in an endpoint that is to be written.
     fn put(&mut self, now: Now, record: EndpointRecord, heard: Option<Instant>) {
         let key = record.endpoint.key.clone();
-        let before = match self.index.get(&key) {
-            Some(entry) => entry.revision,
+        let (revision, attempted) = match self.index.get(&key) {
+            Some(entry) => (entry.revision, entry.attempted),
             None => match self.leaving.remove(&key) {
-                Some(Leaving::Stored(revision)) => revision,
-                Some(Leaving::Deleted(_)) | None => None,
+                Some(Leaving::Stored(revision)) => (revision, true),
+                Some(Leaving::Deleted(_)) | None => (None, false),
             },
         };
-        self.insert(Entry {
+        let at = self.patience.counted(now.mono);
+        let entry = Entry {
             record: Arc::new(record),
-            revision: before,
+            revision,
             dirty: true,
+            attempted,
             heard,
-        });
+        };
+        self.insert(entry, at);
         self.queue.push(&key, now.mono);
     }
 
-    /// Puts in an endpoint, and challenges those whose next life it may be.
-    pub(super) fn insert(&mut self, entry: Entry) {
-        let endpoint = &entry.record.endpoint;
-        let node = endpoint.key.node.clone();
-        if let Some(heard) = entry.heard {
-            let mut rivals = Vec::new();
-            let mut settled = false;
-            for tenant in self.index.nodes_at(&endpoint.address) {
-                settled |= tenant.node == node;
-                if tenant.origin == endpoint.origin {
-                    rivals.push(tenant.node.clone());
-                }
-            }
-            // Once a node is known at an address, who else is there is settled.
-            if !settled {
-                for rival in rivals {
-                    let wait = self.presence.two_intervals(&rival);
-                    self.lives.challenge(&rival, wait, heard);
-                }
-            }
+    /// Puts in an endpoint.
+    pub(super) fn insert(&mut self, entry: Entry, at: Instant) {
+        if entry.heard.is_some() {
+            self.challenge_rivals(&entry.record.endpoint, at);
         }
+        let node = entry.key().node.clone();
         if self.index.insert(entry).is_none() {
             self.presence.add_endpoint(&node);
+        }
+    }
+
+    /// An endpoint is announced: other nodes at its address may be previous lives
+    /// of its gost. Once a node is known there, who else is has been settled.
+    fn challenge_rivals(&mut self, endpoint: &Endpoint, at: Instant) {
+        let tenants = || self.index.nodes_at(&endpoint.address);
+        if tenants().any(|tenant| tenant.node == endpoint.key.node) {
+            return;
+        }
+        for tenant in tenants().filter(|tenant| tenant.origin == endpoint.origin) {
+            let wait = match self.presence.longest_interval(&tenant.node) {
+                Duration::ZERO => self.base_time(&tenant.node),
+                _ => self.presence.two_intervals(&tenant.node),
+            };
+            self.lives.challenge(&tenant.node, wait, at);
         }
     }
 
     /// Takes out an endpoint and queues its removal from the store.
     fn take_out(&mut self, now: Now, key: &EndpointKey) -> Option<Entry> {
         let entry = self.remove(key)?;
-        self.leaving
-            .insert(key.clone(), Leaving::Stored(entry.revision));
-        self.queue.push(key, now.mono);
+        // What was never handed out cannot be in the store.
+        if entry.attempted || entry.revision.is_some() || !self.queue.cancel(key) {
+            let leaving = Leaving::Stored(entry.revision);
+            self.leaving.insert(key.clone(), leaving);
+            self.queue.push(key, now.mono);
+        }
         Some(entry)
     }
 

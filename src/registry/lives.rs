@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::record::Name;
 
 /// A challenged node is given at least two of gost's default intervals to be heard.
-const LEAST_WAIT: Duration = Duration::from_secs(30);
+pub const LEAST_WAIT: Duration = Duration::from_secs(30);
 
 /// The nodes that may be previous lives.
 #[derive(Debug, Default)]
@@ -26,11 +26,12 @@ struct Challenge {
 }
 
 impl Lives {
-    /// A new node appeared where `node` is; `two_intervals` are those of `node`.
-    pub fn challenge(&mut self, node: &Name, two_intervals: Duration, now: Instant) {
+    /// A new node appeared where `node` is, which has `wait` to be heard, and
+    /// never less than [`LEAST_WAIT`].
+    pub fn challenge(&mut self, node: &Name, wait: Duration, now: Instant) {
         self.challenged.entry(node.clone()).or_insert(Challenge {
             since: now,
-            wait: two_intervals.max(LEAST_WAIT),
+            wait: wait.max(LEAST_WAIT),
         });
     }
 

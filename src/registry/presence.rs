@@ -19,11 +19,42 @@ pub struct Presence {
     connections: Map<ConnectionId, Connection>,
 }
 
+/// How long an interval is remembered, at least: longer than any that is believed.
+const WINDOW: Duration = Duration::from_secs(15 * 60);
+
+/// The longest of the intervals that were seen lately. One that an outage made
+/// long is forgotten after two windows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Longest {
+    /// In the window before, and in this one.
+    windows: [Duration; 2],
+    since: Option<Instant>,
+}
+
+impl Longest {
+    fn add(&mut self, interval: Duration, now: Instant) {
+        let age = self.since.map(|since| now.saturating_duration_since(since));
+        if age.is_none_or(|age| age >= WINDOW) {
+            let before = match age {
+                Some(age) if age < 2 * WINDOW => self.windows[1],
+                _ => Duration::ZERO,
+            };
+            self.windows = [before, Duration::ZERO];
+            self.since = Some(now);
+        }
+        self.windows[1] = self.windows[1].max(interval);
+    }
+
+    fn get(&self) -> Duration {
+        self.windows[0].max(self.windows[1])
+    }
+}
+
 #[derive(Debug, Default)]
 struct Node {
     endpoints: usize,
     heard: Option<Instant>,
-    longest: Duration,
+    longest: Longest,
     suspect: bool,
     /// Its last call came over a connection that lasts as long as the caller.
     lasting: bool,
@@ -100,10 +131,17 @@ impl Presence {
         }
     }
 
-    /// An endpoint of `node` was renewed `interval` after its last call.
-    pub fn interval(&mut self, node: &Name, interval: Duration) {
+    /// `node` renews at this interval, as seen or as told by the store.
+    pub fn interval(&mut self, node: &Name, interval: Duration, now: Instant) {
         if let Some(known) = self.nodes.get_mut(node) {
-            known.longest = known.longest.max(interval);
+            known.longest.add(interval, now);
+        }
+    }
+
+    /// A call over `connection` that names no node.
+    pub fn call_without_node(&mut self, connection: ConnectionId) {
+        if let Some(known) = self.connections.get_mut(&connection) {
+            known.calls = known.calls.saturating_add(1);
         }
     }
 
@@ -136,12 +174,31 @@ impl Presence {
         self.nodes.get(node).is_some_and(|node| node.suspect)
     }
 
-    /// The longest interval between two renewals of one of `node`'s endpoints.
+    /// The longest interval that was lately seen between two renewals of one of
+    /// `node`'s endpoints.
     #[must_use]
     pub fn longest_interval(&self, node: &Name) -> Duration {
         self.nodes
             .get(node)
-            .map_or(Duration::ZERO, |node| node.longest)
+            .map_or(Duration::ZERO, |node| node.longest.get())
+    }
+
+    /// Whether a connection that lasts as long as its caller, and that carried
+    /// calls of `node`, is open: then `node` runs.
+    #[must_use]
+    pub fn is_connected(&self, node: &Name) -> bool {
+        self.nodes
+            .get(node)
+            .is_some_and(|node| node.lasting && !node.connections.is_empty())
+    }
+
+    /// Whether the end of `node`'s last connection was seen, and says that it ended:
+    /// over HTTP a pool between may have closed it.
+    #[must_use]
+    pub fn has_hung_up(&self, node: &Name) -> bool {
+        self.nodes
+            .get(node)
+            .is_some_and(|node| node.suspect && node.lasting)
     }
 
     /// When `node` was last heard.
@@ -270,11 +327,32 @@ mod tests {
         assert!(f.surely_runs());
         f.now += SECOND;
         assert!(!f.surely_runs());
-        f.presence.interval(&name("n"), 60 * SECOND);
+        f.presence.interval(&name("n"), 60 * SECOND, f.now);
         f.now += 89 * SECOND;
         assert!(f.surely_runs());
         f.now += SECOND;
         assert!(!f.surely_runs());
+    }
+
+    #[test]
+    fn an_interval_that_an_outage_made_long_is_forgotten() {
+        let mut f = Fixture::new();
+        f.presence.interval(&name("n"), 540 * SECOND, f.now);
+        for _ in 0..120 {
+            f.now += 15 * SECOND;
+            f.presence.interval(&name("n"), 15 * SECOND, f.now);
+        }
+        assert_eq!(f.presence.longest_interval(&name("n")), 15 * SECOND);
+    }
+
+    #[test]
+    fn a_slow_interval_is_not_forgotten() {
+        let mut f = Fixture::new();
+        for _ in 0..20 {
+            f.presence.interval(&name("n"), 600 * SECOND, f.now);
+            f.now += 600 * SECOND;
+            assert_eq!(f.presence.longest_interval(&name("n")), 600 * SECOND);
+        }
     }
 
     #[test]

@@ -102,6 +102,21 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         );
     }
 
+    /// The record of `key` need not be written after all. Nothing is done when
+    /// its write is under way. Returns whether the key has left the queue.
+    pub fn cancel(&mut self, key: &K) -> bool {
+        let Some(slot) = self.slots.get(key) else {
+            return true;
+        };
+        if slot.state != SlotState::Waiting {
+            return false;
+        }
+        self.waiting.remove(&slot.due);
+        self.arrivals.remove(&slot.arrival);
+        self.slots.remove(key);
+        true
+    }
+
     /// Takes the next key that is due. While the store is away one at a time
     /// tries whether it is back.
     pub fn take(&mut self, now: Instant) -> Option<K> {
@@ -162,13 +177,10 @@ impl<K: Clone + Eq + Hash> Queue<K> {
             }
         };
         slot.state = SlotState::Waiting;
-        // The former place keeps the order of arrival among those due at once.
-        slot.due = if wait.is_zero() {
-            slot.arrival
-        } else {
-            self.serial += 1;
-            (now + wait, self.serial)
-        };
+        // Behind those that are due now: while the store is away each has its
+        // turn to find out whether it is back.
+        self.serial += 1;
+        slot.due = (now + wait, self.serial);
         self.waiting.insert(slot.due, key.clone());
         false
     }
@@ -278,20 +290,34 @@ mod tests {
         assert_eq!(queue.next_due(), None, "the other one under way decides");
         queue.ended(&"b", Ended::Unavailable, now);
         assert_eq!(queue.take(now), None);
+        let mut probed = BTreeSet::new();
         for _ in 0..20 {
             now = queue.next_due().unwrap();
-            assert!(queue.take(now).is_some());
+            let key = queue.take(now).unwrap();
+            probed.insert(key);
             assert_eq!(queue.take(now), None);
-            queue.ended(&"a", Ended::Unavailable, now);
+            queue.ended(&key, Ended::Unavailable, now);
         }
+        assert_eq!(probed.len(), 3, "each has its turn");
         assert!(queue.next_due().unwrap() - now <= LONGEST_PAUSE.mul_f64(1.25));
         assert_eq!(queue.len(), 3);
         now = queue.next_due().unwrap();
-        assert_eq!(queue.take(now), Some("a"));
-        queue.ended(&"a", Ended::Done, now);
+        let back = queue.take(now).unwrap();
+        queue.ended(&back, Ended::Done, now);
         assert!(!queue.store_is_away());
-        assert_eq!(queue.take(now), Some("b"));
-        assert_eq!(queue.take(now), Some("c"));
+        assert!(queue.take(now).is_some() && queue.take(now).is_some());
+    }
+
+    #[test]
+    fn what_waits_can_be_cancelled_and_what_is_under_way_not() {
+        let (mut queue, now) = queue();
+        queue.push(&"a", now);
+        assert!(queue.cancel(&"a"));
+        assert!(queue.is_empty() && queue.next_due().is_none());
+        queue.push(&"b", now);
+        queue.take(now);
+        assert!(!queue.cancel(&"b"));
+        assert!(queue.ended(&"b", Ended::Done, now));
     }
 
     #[test]

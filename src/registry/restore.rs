@@ -141,11 +141,22 @@ impl<K: Clone + Eq + Hash, V> Remembered<K, V> {
 pub struct Memory {
     /// Endpoints that went without a Deregister: a Renew revives them, because
     /// gost never registers twice.
-    pub ghosts: Remembered<EndpointKey, Arc<EndpointRecord>>,
+    pub ghosts: Remembered<EndpointKey, Ghost>,
     /// Connectors that were withdrawn just now, and whether they had been there.
     pub tombstones: Remembered<EndpointKey, Withdrawn>,
     /// Renewals of what is not known yet.
     pub claims: Remembered<EndpointKey, ()>,
+}
+
+/// An endpoint that has gone, and what was known of it.
+#[derive(Clone, Debug)]
+pub struct Ghost {
+    /// The endpoint as it was.
+    pub record: Arc<EndpointRecord>,
+    /// When it was last heard.
+    pub heard: Option<Instant>,
+    /// The longest interval that was seen of its node.
+    pub longest: Duration,
 }
 
 /// What a Deregister found.

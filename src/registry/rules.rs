@@ -41,6 +41,9 @@ over_every_store!(
     a_deregistered_endpoint_is_gone_at_once,
     silence_releases_then_collects,
     a_slow_tunnel_ttl_is_learnt,
+    a_ttl_longer_than_the_base_time_is_learnt_from_a_ghost,
+    what_was_learnt_outlives_a_restart,
+    an_outage_is_not_learnt,
     a_renewal_takes_a_released_endpoint_back,
     a_renewal_revives_what_was_collected,
     a_renewal_revives_what_was_deleted_by_hand,
@@ -53,6 +56,8 @@ over_every_store!(
     loopback_is_one_host,
     a_restarted_gost_supersedes_its_previous_life,
     two_nodes_behind_one_address_both_stay,
+    a_connected_node_is_no_previous_life,
+    a_slow_node_is_not_taken_for_a_previous_life,
     several_nodes_of_one_host_have_addresses_of_their_own,
     what_cannot_be_stored_is_kept_and_stored_later,
     what_died_unstored_is_stored_released,
@@ -62,7 +67,12 @@ over_every_store!(
     a_frozen_process_releases_nothing,
     an_early_renew_claims_what_appears,
     a_moved_endpoint_is_offered_at_its_new_address,
+    what_was_never_handed_out_needs_no_delete,
+    a_deregister_before_the_store_was_read_counts,
+    a_second_deregister_absorbs_no_more_than_the_first,
     many_nodes_falling_silent_are_braked,
+    the_brake_stays_while_nodes_come_back_one_by_one,
+    a_frozen_process_does_not_loosen_the_brake,
     nodes_whose_connection_closed_are_not_braked,
     a_full_registry_refuses_only_the_new,
 );
@@ -118,6 +128,42 @@ async fn a_slow_tunnel_ttl_is_learnt(mut w: World) {
     w.pass(4 * 110 * SECOND - 20 * SECOND - SECOND).await;
     assert_eq!(w.stored().await, [("a".into(), true)]);
     w.pass(SECOND).await;
+    assert_eq!(w.stored().await, [("a".into(), false)]);
+}
+
+async fn a_ttl_longer_than_the_base_time_is_learnt_from_a_ghost(mut w: World) {
+    let a = gost(1, "a");
+    let ttl = 5 * MINUTE;
+    w.register(&a).await.unwrap();
+    // Released after 1 min, collected after 2, brought back after 5: and from
+    // then on it is known.
+    w.pass_renewing(ttl, std::slice::from_ref(&a), ttl).await;
+    assert_eq!(w.core.events.counts.restored, 1);
+    w.pass_renewing(6 * ttl, std::slice::from_ref(&a), ttl)
+        .await;
+    assert_eq!(w.core.events.counts.restored, 1);
+    assert_eq!(w.core.events.counts.released, 1);
+}
+
+async fn what_was_learnt_outlives_a_restart(mut w: World) {
+    let a = gost(1, "a");
+    let ttl = 4 * MINUTE;
+    w.register(&a).await.unwrap();
+    w.pass_renewing(3 * ttl, std::slice::from_ref(&a), ttl)
+        .await;
+    w.restart_after(SECOND).await;
+    w.pass(ttl - SECOND).await;
+    assert_eq!(w.stored().await, [("a".into(), true)]);
+}
+
+async fn an_outage_is_not_learnt(mut w: World) {
+    let a = gost(1, "a");
+    w.register(&a).await.unwrap();
+    w.pass_renewing(MINUTE, std::slice::from_ref(&a), TTL).await;
+    w.pass(9 * MINUTE).await;
+    w.pass_renewing(40 * MINUTE, std::slice::from_ref(&a), TTL)
+        .await;
+    w.pass(61 * SECOND).await;
     assert_eq!(w.stored().await, [("a".into(), false)]);
 }
 
@@ -253,7 +299,7 @@ async fn loopback_is_one_host(mut w: World) {
 }
 
 async fn a_restarted_gost_supersedes_its_previous_life(mut w: World) {
-    let old = gost(1, "old");
+    let old = gost(1, "old").over_http();
     let new = gost(1, "new").at_node("next").over(7);
     w.register(&old).await.unwrap();
     w.pass_renewing(MINUTE, std::slice::from_ref(&old), TTL)
@@ -283,6 +329,32 @@ async fn two_nodes_behind_one_address_both_stay(mut w: World) {
     w.register(&third).await.unwrap();
     let first: std::collections::BTreeSet<_> = (0..80).map(|_| w.told_to(2).remove(0)).collect();
     assert_eq!(first.len(), 3);
+}
+
+async fn a_connected_node_is_no_previous_life(mut w: World) {
+    let slow = gost(1, "slow");
+    let quick = gost(1, "quick").at_node("other").over(7);
+    w.register(&slow).await.unwrap();
+    w.pass(5 * SECOND).await;
+    w.register(&quick).await.unwrap();
+    w.pass_renewing(50 * SECOND, &[quick], TTL).await;
+    assert_eq!(w.stored().await.len(), 2);
+    assert_eq!(w.core.events.counts.superseded, 0);
+}
+
+async fn a_slow_node_is_not_taken_for_a_previous_life(mut w: World) {
+    let slow = gost(1, "slow").over_http();
+    let quick = gost(1, "quick").at_node("other").over(7).over_http();
+    w.register(&slow).await.unwrap();
+    w.pass(5 * SECOND).await;
+    w.register(&quick).await.unwrap();
+    // Its interval is not known yet: it has the base time.
+    w.pass_renewing(54 * SECOND, std::slice::from_ref(&quick), TTL)
+        .await;
+    w.renew(&slow).await;
+    w.pass_renewing(55 * SECOND, &[quick], TTL).await;
+    assert_eq!(w.core.events.counts.superseded, 0);
+    assert_eq!(w.stored().await.len(), 2);
 }
 
 async fn several_nodes_of_one_host_have_addresses_of_their_own(mut w: World) {
@@ -431,10 +503,82 @@ async fn many_nodes_falling_silent_are_braked(mut w: World) {
     // 4 of 20 is more than 15 %.
     w.pass_renewing(10 * MINUTE, &alive, TTL).await;
     assert_eq!(w.stored().await.len(), 20, "they wait");
-    assert!(w.plan.braked_since().is_some());
+    assert!(w.plan.braked_for().is_some());
     w.pass_renewing(3 * MINUTE, &alive, TTL).await;
     assert_eq!(w.stored().await.len(), 16, "10 min at most");
-    assert!(w.plan.braked_since().is_none());
+    assert!(w.plan.braked_for().is_none());
+}
+
+async fn what_was_never_handed_out_needs_no_delete(mut w: World) {
+    w.store_up = false;
+    w.register(&gost(1, "first")).await.unwrap();
+    for at in 0..50 {
+        let a = gost(1, &at.to_string());
+        w.announce(&a).unwrap();
+        w.core.deregister(w.now, &a.caller, &a.key);
+    }
+    assert_eq!(w.core.queue.len(), 1, "the queue is not filled by churn");
+}
+
+async fn a_deregister_before_the_store_was_read_counts(mut w: World) {
+    let a = gost(1, "a");
+    w.register(&a).await.unwrap();
+    let entry = w.core.index.get(&a.key).unwrap();
+    let stored = crate::backend::Stored {
+        record: crate::record::Record::Endpoint(Arc::clone(&entry.record)),
+        revision: entry.revision.unwrap(),
+    };
+    let mut core = crate::registry::core::Core::new(setup(), w.now);
+    core.deregister(w.now, &a.caller, &a.key);
+    let everything = crate::backend::Change::Reset(vec![stored.clone()], stored.revision);
+    core.apply(w.now, everything);
+    assert!(
+        core.get(w.now, &a.caller, &a.key.tunnel)
+            .unwrap()
+            .is_empty()
+    );
+    let (_, write) = core.next_write(w.now).unwrap();
+    assert_eq!(
+        write,
+        crate::backend::Write::Delete(stored.record.key(), stored.revision)
+    );
+}
+
+async fn a_second_deregister_absorbs_no_more_than_the_first(mut w: World) {
+    let a = gost(1, "a");
+    w.register(&a).await.unwrap();
+    w.deregister(&a).await;
+    w.deregister(&a).await;
+    assert_eq!(w.register(&a).await, Ok(Registered::Queued));
+    assert_eq!(w.told_to(2), ["a"]);
+}
+
+async fn the_brake_stays_while_nodes_come_back_one_by_one(mut w: World) {
+    let (dead, alive) = (gosts(1..=4), gosts(5..=20));
+    for gost in dead.iter().chain(&alive) {
+        w.register(gost).await.unwrap();
+    }
+    w.pass_renewing(5 * MINUTE, &alive, TTL).await;
+    w.renew(&dead[0]).await;
+    let heard: Vec<_> = alive.iter().chain(&dead[..1]).cloned().collect();
+    w.pass_renewing(MINUTE, &heard, TTL).await;
+    assert_eq!(w.stored().await.len(), 20, "the others may follow");
+    dead.iter()
+        .for_each(|gost| w.core.renew(w.now, &gost.caller, &gost.key));
+    let heard: Vec<_> = alive.iter().chain(&dead).cloned().collect();
+    w.pass_renewing(MINUTE, &heard, TTL).await;
+    assert!(w.plan.braked_for().is_none());
+}
+
+async fn a_frozen_process_does_not_loosen_the_brake(mut w: World) {
+    let (dead, alive) = (gosts(1..=4), gosts(5..=20));
+    for gost in dead.iter().chain(&alive) {
+        w.register(gost).await.unwrap();
+    }
+    w.pass_renewing(3 * MINUTE, &alive, TTL).await;
+    w.freeze(12 * MINUTE);
+    w.pass_renewing(MINUTE, &alive, TTL).await;
+    assert_eq!(w.stored().await.len(), 20);
 }
 
 async fn nodes_whose_connection_closed_are_not_braked(mut w: World) {

@@ -26,7 +26,9 @@ impl Core {
                     return Some((Made { key, what }, write));
                 }
                 None => {
-                    self.queue.ended(&key, Ended::Done, now.mono);
+                    if self.queue.ended(&key, Ended::Done, now.mono) {
+                        self.settled.push(key);
+                    }
                 }
             }
         }
@@ -51,6 +53,7 @@ impl Core {
         record.lease.renew_time = now.wall;
         // A change that comes while this write is under way sets it again.
         entry.dirty = false;
+        entry.attempted = true;
         let record = Record::Endpoint(Arc::clone(&entry.record));
         Some(match entry.revision {
             None => Write::Create(record),
@@ -123,8 +126,12 @@ impl Core {
     pub fn apply(&mut self, now: Now, change: Change) {
         match change {
             Change::Reset(all, revision) => {
-                self.reset(now, all, revision);
-                self.ready = true;
+                let present = keys(&all);
+                for stored in all {
+                    self.was_put(now, stored);
+                }
+                self.are_gone(now, &present, revision, 0, usize::MAX);
+                self.was_reset(revision);
             }
             Change::Put(stored) => {
                 let revision = stored.revision;
@@ -138,37 +145,45 @@ impl Core {
         }
     }
 
-    /// Compares, then applies: what did not change is not touched.
-    fn reset(&mut self, now: Now, all: Vec<Stored>, revision: Revision) {
-        let present: Set<EndpointKey> = all
-            .iter()
-            .map(|stored| match &stored.record {
-                Record::Endpoint(record) => record.endpoint.key.clone(),
-            })
-            .collect();
-        for stored in all {
-            self.was_put(now, stored);
-        }
+    /// Of the endpoints at positions `from..from + count`, those that are not
+    /// among `present`, which is all that the store held at `revision`, are gone.
+    pub fn are_gone(
+        &mut self,
+        now: Now,
+        present: &Set<EndpointKey>,
+        revision: Revision,
+        from: usize,
+        count: usize,
+    ) {
         let gone: Vec<EndpointKey> = self
             .index
-            .keys()
+            .slice(from, count)
+            .map(Entry::key)
             .filter(|key| !present.contains(*key))
             .cloned()
             .collect();
         for key in gone {
             self.was_deleted(now, &key, revision);
         }
-        self.caught_up(revision);
     }
 
-    fn was_put(&mut self, now: Now, stored: Stored) {
+    /// All that the store held at `revision` was compared.
+    pub fn was_reset(&mut self, revision: Revision) {
+        self.caught_up(revision);
+        self.ready = true;
+    }
+
+    /// The store holds this. What did not change is not touched.
+    pub fn was_put(&mut self, now: Now, stored: Stored) {
         let Record::Endpoint(record) = stored.record;
         let key = record.endpoint.key.clone();
         let revision = stored.revision;
         match self.leaving.get_mut(&key) {
             Some(Leaving::Stored(known)) => {
-                *known = (*known).max(Some(revision));
-                self.queue.push(&key, now.mono);
+                if *known < Some(revision) {
+                    *known = Some(revision);
+                    self.queue.push(&key, now.mono);
+                }
                 return;
             }
             Some(Leaving::Deleted(at)) if revision <= *at => return,
@@ -208,14 +223,20 @@ impl Core {
         self.memory.ghosts.take(&key, at);
         let claimed = self.memory.claims.take(&key, at).map(|(since, ())| since);
         let maintained = record.lease.is_held();
-        self.insert(Entry {
+        let told = self.setup.timing.told_interval(record.lease.duration());
+        let entry = Entry {
             record,
             revision: Some(revision),
             dirty: false,
+            attempted: true,
             heard: heard.max(claimed),
-        });
+        };
+        self.insert(entry, at);
+        if let Some(interval) = told.filter(|_| maintained) {
+            self.presence.interval(&key.node, interval, at);
+        }
         if claimed.is_some() && !maintained {
-            let lease = self.held(now);
+            let lease = self.held(now, &key.node);
             self.set_lease(now, &key, lease);
         }
     }
@@ -234,9 +255,10 @@ impl Core {
             self.queue.push(key, now.mono);
             return;
         }
+        let longest = self.presence.longest_interval(&key.node);
         if let Some(entry) = self.remove(key) {
             let at = self.patience.counted(now.mono);
-            self.memory.ghosts.insert(key.clone(), entry.record, at);
+            self.leave_ghost(key, entry, longest, at);
             self.events.counts.expired += 1;
             self.events.push(Event::Expired(key.clone()));
         }
@@ -256,6 +278,16 @@ impl Core {
             }
         }
     }
+}
+
+/// The keys of endpoints that are stored.
+#[must_use]
+pub fn keys(all: &[Stored]) -> Set<EndpointKey> {
+    all.iter()
+        .map(|stored| match &stored.record {
+            Record::Endpoint(record) => record.endpoint.key.clone(),
+        })
+        .collect()
 }
 
 /// A write that was handed out.

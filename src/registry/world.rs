@@ -206,7 +206,7 @@ impl World {
             return;
         }
         self.plan.contact(self.now.mono);
-        let due = self.plan.take_due(self.now.mono, &CoreCensus(&self.core));
+        let due = self.plan.take_due(&CoreCensus(&self.core));
         for (key, revision) in due {
             let result = self
                 .backend

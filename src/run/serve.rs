@@ -123,6 +123,15 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         let plan = Arc::clone(&plan);
         |stop| endless(upkeep::mirror(registry, plan, backend, stop))
     });
+    supervisor.spawn(background, "store", {
+        let backend = Arc::clone(&backend);
+        |stop| async move {
+            match stop.run_until_cancelled(backend.ended()).await {
+                None => Ok(()),
+                Some(why) => Err(format!("ended: {why}")),
+            }
+        }
+    });
     supervisor.spawn(background, "sweep", {
         let registry = Arc::clone(&registry);
         |stop| endless(upkeep::sweep(registry, stop))

@@ -91,6 +91,18 @@ async fn closing_makes_the_writes_that_wait_and_refuses_later_ones() {
 }
 
 #[tokio::test]
+async fn the_end_of_the_writer_is_told() {
+    use futures::FutureExt as _;
+    let folder = folder();
+    let store = File::open(folder.path().join("store")).unwrap();
+    let mut ended = store.ended();
+    assert_eq!((&mut ended).now_or_never(), None);
+    store.close();
+    let why = tokio::time::timeout(std::time::Duration::from_secs(20), ended).await;
+    assert!(why.unwrap().contains("store"));
+}
+
+#[tokio::test]
 async fn one_file_is_for_one_store() {
     let folder = folder();
     let path = folder.path().join("registry.redb");
