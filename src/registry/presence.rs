@@ -8,8 +8,8 @@ use crate::map::{Map, Set};
 use crate::record::Name;
 use crate::registry::{Caller, ClosedBy, ConnectionId};
 
-/// A connection that carried fewer calls than this says nothing by its end:
-/// HTTP clients open one for a single call.
+/// A connection that carried fewer calls than this says nothing by its end: a
+/// client that makes one call and goes has not died.
 const CALLS_THAT_COUNT: u32 = 2;
 
 /// What is known of the nodes that have endpoints here.
@@ -145,7 +145,9 @@ impl Presence {
         }
     }
 
-    /// A connection has ended. Returns the nodes that became suspect by that.
+    /// A connection has ended. Returns the nodes that became suspect by that: over
+    /// HTTP none, because a living gost closes its surplus connections all the time,
+    /// and what it keeps may have carried other nodes' calls.
     pub fn closed(&mut self, connection: ConnectionId, by: ClosedBy) -> Vec<Name> {
         let Some(closed) = self.connections.remove(&connection) else {
             return Vec::new();
@@ -157,6 +159,7 @@ impl Presence {
             };
             node.connections.retain(|open| *open != connection);
             if node.connections.is_empty()
+                && node.lasting
                 && by == ClosedBy::Peer
                 && closed.calls >= CALLS_THAT_COUNT
             {
@@ -190,15 +193,6 @@ impl Presence {
         self.nodes
             .get(node)
             .is_some_and(|node| node.lasting && !node.connections.is_empty())
-    }
-
-    /// Whether the end of `node`'s last connection was seen, and says that it ended:
-    /// over HTTP a pool between may have closed it.
-    #[must_use]
-    pub fn has_hung_up(&self, node: &Name) -> bool {
-        self.nodes
-            .get(node)
-            .is_some_and(|node| node.suspect && node.lasting)
     }
 
     /// When `node` was last heard.
@@ -293,7 +287,16 @@ mod tests {
     #[test]
     fn a_connection_for_one_call_says_nothing() {
         let mut f = Fixture::new();
-        f.call(1, false);
+        f.call(1, true);
+        assert!(!f.closed(1, ClosedBy::Peer));
+    }
+
+    #[test]
+    fn over_http_the_end_of_a_connection_says_nothing() {
+        let mut f = Fixture::new();
+        for _ in 0..3 {
+            f.call(1, false);
+        }
         assert!(!f.closed(1, ClosedBy::Peer));
     }
 

@@ -71,7 +71,7 @@ impl Core {
     }
 
     fn release(&mut self, now: Now, key: &EndpointKey) {
-        let why = match self.presence.has_hung_up(&key.node) {
+        let why = match self.presence.is_suspect(&key.node) {
             true => Released::ConnectionClosed,
             false => Released::Silent,
         };
