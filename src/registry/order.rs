@@ -60,26 +60,43 @@ pub fn route(
 
 /// Sorts what was shuffled, keeping the shuffled order among equals.
 fn spread(candidates: Vec<Candidate>) -> Vec<Candidate> {
-    let mut healthy_before: Map<(Network, Name), usize> = Map::default();
-    let mut sorted: Vec<_> = candidates
-        .into_iter()
-        .map(|candidate| {
-            let turn = match candidate.standing {
-                Standing::Healthy => {
-                    let endpoint = &candidate.record.endpoint;
-                    let before = healthy_before
-                        .entry((endpoint.network, endpoint.key.node.clone()))
-                        .or_default();
-                    *before += 1;
-                    (false, *before, Reverse(None))
-                }
-                Standing::Doubtful { heard } => (true, 0, Reverse(heard)),
-            };
-            (turn, candidate)
-        })
-        .collect();
-    sorted.sort_by_key(|(turn, _)| *turn);
+    let turns = turns(&candidates);
+    let mut sorted: Vec<_> = turns.into_iter().zip(candidates).collect();
+    sorted.sort_by_key(|(turn, candidate)| match candidate.standing {
+        Standing::Healthy => (false, *turn, Reverse(None)),
+        Standing::Doubtful { heard } => (true, 0, Reverse(heard)),
+    });
     sorted.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
+/// For each candidate, how many healthy ones of its node and network come before
+/// it. A tunnel has few connectors: counting is quicker than hashing then.
+fn turns(candidates: &[Candidate]) -> Vec<usize> {
+    const FEW: usize = 16;
+    let healthy = |candidate: &Candidate| candidate.standing == Standing::Healthy;
+    if candidates.len() <= FEW {
+        let before = |at: usize| {
+            let own = place(&candidates[at]);
+            let earlier = candidates[..at].iter();
+            earlier
+                .filter(|other| healthy(other) && place(other) == own)
+                .count()
+        };
+        return (0..candidates.len()).map(before).collect();
+    }
+    let mut seen: Map<(Network, &Name), usize> = Map::default();
+    let count = |candidate| {
+        let before = seen.entry(place(candidate)).or_default();
+        let turn = *before;
+        *before += usize::from(healthy(candidate));
+        turn
+    };
+    candidates.iter().map(count).collect()
+}
+
+fn place(candidate: &Candidate) -> (Network, &Name) {
+    let endpoint = &candidate.record.endpoint;
+    (endpoint.network, &endpoint.key.node)
 }
 
 #[cfg(test)]
@@ -136,6 +153,27 @@ mod tests {
             first.sort_unstable();
             assert_eq!(first, ["a", "b", "c"], "seed {seed}: {told:?}");
         }
+    }
+
+    #[test]
+    fn many_are_counted_like_few() {
+        let candidates: Vec<_> = (0..90)
+            .map(|at| {
+                candidate(
+                    &format!("n{}", at % 30),
+                    &format!("c{at}"),
+                    Standing::Healthy,
+                )
+            })
+            .collect();
+        let told = route(candidates, &mut fastrand::Rng::with_seed(3));
+        let mut nodes: Vec<_> = told[..30]
+            .iter()
+            .map(|record| &record.endpoint.key.node)
+            .collect();
+        nodes.sort();
+        nodes.dedup();
+        assert_eq!(nodes.len(), 30);
     }
 
     #[test]
