@@ -64,6 +64,34 @@ pub struct Healthcheck {
     pub timeout: Duration,
 }
 
+/// Of the names of environment variables, those that look like one of ours and
+/// are none: a slip of the hand that would silently leave a default in place.
+/// Kubernetes sets variables for a Service called `tunnel-registry`; those are
+/// not meant.
+pub fn misspelt(names: impl Iterator<Item = String>) -> Vec<String> {
+    let command = Cli::command();
+    let known: Vec<String> = command
+        .get_subcommands()
+        .chain([&command])
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()))
+        .chain([TOKEN_VARIABLE.to_owned()])
+        .collect();
+    names
+        .filter(|name| match name.strip_prefix("TUNNEL_REGISTRY_") {
+            None => false,
+            Some(rest) => {
+                let service = rest.starts_with("SERVICE_")
+                    || rest == "PORT"
+                    || rest.starts_with("PORT_")
+                    || rest.contains("_SERVICE_")
+                    || rest.contains("_PORT");
+                !service && !known.contains(name)
+            }
+        })
+        .collect()
+}
+
 #[derive(Debug, Parser)]
 #[command(
     name = "tunnel-registry",

@@ -109,6 +109,7 @@ impl Server {
             pod_ips: self.config.pod_ips,
             tls: self.config.tls,
             cancelled,
+            bad_handshakes: throttle::Throttle::default(),
         };
         listener::accept(self.listener, Arc::new(host)).await;
     }

@@ -100,6 +100,25 @@ fn tls_takes_a_pair() {
 }
 
 #[test]
+fn variables_that_are_misspelt_are_found() {
+    let names = [
+        "TUNNEL_REGISTRY_TOKENS",
+        "TUNNEL_REGISTRY_MAX_ENDPOINT",
+        "TUNNEL_REGISTRY_TOKEN",
+        "TUNNEL_REGISTRY_MAX_ENDPOINTS",
+        "TUNNEL_REGISTRY_SERVICE_HOST",
+        "TUNNEL_REGISTRY_PORT_8000_TCP_ADDR",
+        "TUNNEL_REGISTRY_ADMIN_SERVICE_PORT",
+        "PATH",
+    ];
+    let found = super::misspelt(names.map(String::from).into_iter());
+    assert_eq!(
+        found,
+        ["TUNNEL_REGISTRY_TOKENS", "TUNNEL_REGISTRY_MAX_ENDPOINT"]
+    );
+}
+
+#[test]
 fn tokens_come_from_the_environment_only() {
     let with = |tokens: &str| Args::try_parse(["tunnel-registry".into()], Some(tokens.into()));
     match with("one, two").unwrap() {

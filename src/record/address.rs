@@ -127,7 +127,7 @@ pub enum AddressError {
     #[error("has an IPv6 host without brackets; write [address]:port")]
     Unbracketed,
     /// Neither an IP address nor a DNS name.
-    #[error("has a host that is neither an IP address nor a DNS name")]
+    #[error("has a host that is neither the IP address of one host nor a DNS name")]
     BadHost,
     /// A port outside 1 to 65535.
     #[error("has a port that is not a number from 1 to 65535")]
@@ -172,6 +172,12 @@ fn split(text: &str) -> Result<(Option<Host>, u16), AddressError> {
     } else {
         return Err(AddressError::BadHost);
     };
+    // Nobody can dial a group of hosts.
+    if let Some(Host::Ip(ip)) = &host
+        && (ip.is_multicast() || *ip == IpAddr::V4(Ipv4Addr::BROADCAST))
+    {
+        return Err(AddressError::BadHost);
+    }
     let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
     match port.parse::<u16>() {
         Ok(port) if port != 0 && digits => Ok((host, port)),
@@ -339,6 +345,9 @@ mod tests {
             ("[10.0.0.1]:80", BadHost),
             ("[fe80::1%eth0]:80", BadHost),
             ("10.0.0.256:80", BadHost),
+            ("224.0.0.1:80", BadHost),
+            ("255.255.255.255:80", BadHost),
+            ("[ff02::1]:80", BadHost),
             ("a b:80", BadHost),
             ("-a:80", BadHost),
             ("a..b:80", BadHost),

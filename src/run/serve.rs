@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin, Part};
-use crate::args::{Serve, Store};
+use crate::args::{self, Serve, Store};
 use crate::backend::Backend;
 use crate::backend::file::File;
 use crate::backend::memory::Memory;
@@ -186,6 +186,10 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         admin::server::serve(admin_listener, admin, stop)
     });
 
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in args::misspelt(names) {
+        warn!("{name} is set and means nothing; see --help for the variables that there are");
+    }
     if let Some(exposed) = exposed {
         warn!("{exposed}");
     }

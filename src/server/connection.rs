@@ -26,6 +26,7 @@ use crate::registry::{Caller, ClosedBy, ConnectionId, Registry};
 use crate::server::batch::Batch;
 use crate::server::limits::Limits;
 use crate::server::stream::{Fate, Side, Stream, Transport};
+use crate::server::throttle::Throttle;
 use crate::server::tls::Tls;
 
 /// HTTP/2 flow control: a stream may send what a request may have, which is
@@ -46,6 +47,7 @@ pub(super) struct Host {
     pub(super) pod_ips: Arc<[IpAddr]>,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) cancelled: CancellationToken,
+    pub(super) bad_handshakes: Throttle,
 }
 
 /// Gives each connection of the process its number.
@@ -131,7 +133,9 @@ impl Host {
                     None => return Closed::Shutdown,
                     Some(Ok(Ok(stream))) => Transport::Tls(Box::new(stream)),
                     Some(Ok(Err(error))) => {
-                        tracing::debug!(peer = %caller.peer, %error, "TLS handshake");
+                        if let Some(unsaid) = self.bad_handshakes.admit(Instant::now()) {
+                            tracing::warn!(peer = %caller.peer, %error, unsaid, "a TLS handshake failed");
+                        }
                         return Closed::Tls;
                     }
                     Some(Err(_)) => return Closed::Tls,
