@@ -100,9 +100,18 @@ fn http_requests() -> Vec<(&'static str, String, String, u16, &'static str)> {
             "`address` is not host:port",
         ),
         (addressed("fd00::1:80"), "without brackets"),
-        (addressed("[fd00::1:80"), "neither an IP address nor"),
-        (addressed("10.0.0.256:80"), "neither an IP address nor"),
-        (addressed("a b:80"), "neither an IP address nor"),
+        (
+            addressed("[fd00::1:80"),
+            "neither the IP address of one host nor",
+        ),
+        (
+            addressed("10.0.0.256:80"),
+            "neither the IP address of one host nor",
+        ),
+        (
+            addressed("a b:80"),
+            "neither the IP address of one host nor",
+        ),
         (addressed("h:"), "not a number from 1"),
         (addressed("h:0"), "not a number from 1"),
         (addressed("h:65536"), "not a number from 1"),

@@ -144,7 +144,7 @@ async fn whatever_the_registry_accepts_the_api_server_does() {
     let api = raw(&env);
     for address in [
         "10.42.0.100:80",
-        "255.255.255.255:65535",
+        "223.255.255.255:65535",
         "[fd00::1]:1",
         "[2001:db8:1111:2222:3333:4444:5555:6666]:65535",
         "gost-0.gost.default.svc:80",
