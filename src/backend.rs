@@ -26,7 +26,8 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Key, Record};
+use crate::map::Set;
+use crate::record::{EndpointKey, Key, Record};
 
 /// The version of a stored record. Higher is later, over all records of a store.
 #[derive(
@@ -47,6 +48,16 @@ pub struct Stored {
     pub record: Record,
     /// At which revision.
     pub revision: Revision,
+}
+
+/// The keys of the endpoints among what is stored.
+#[must_use]
+pub fn endpoint_keys(all: &[Stored]) -> Set<EndpointKey> {
+    all.iter()
+        .map(|stored| match &stored.record {
+            Record::Endpoint(record) => record.endpoint.key.clone(),
+        })
+        .collect()
 }
 
 /// One conditional write.

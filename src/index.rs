@@ -142,11 +142,6 @@ impl Index {
             .filter_map(|at| self.entries.get(at))
     }
 
-    /// All keys.
-    pub fn keys(&self) -> impl Iterator<Item = &EndpointKey> {
-        self.keys.keys()
-    }
-
     fn move_in(&mut self, endpoint: &Endpoint) {
         let node = &endpoint.key.node;
         let tenants = match self.addresses.get_mut(&endpoint.address) {

@@ -26,14 +26,14 @@ use futures::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::backend::{Backend, Change, Revision, Stored, Write, WriteError};
+use crate::backend::{Backend, Change, Revision, Stored, Write, WriteError, endpoint_keys};
 use crate::listing::{Filter, Listing, Row};
 use crate::map::Map;
 use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name};
 pub use crate::registry::call::{Caller, ClosedBy, ConnectionId, Kept, Limits, Refusal};
 use crate::registry::core::{Core, Registered, Setup};
 use crate::registry::events::Event;
-use crate::registry::sync::{Made, keys};
+use crate::registry::sync::Made;
 use crate::registry::view::Figures;
 use crate::time::Now;
 
@@ -228,7 +228,7 @@ impl Registry {
 
     /// Applies a whole store a few endpoints at a time: callers go on in between.
     fn reset(&self, all: Vec<Stored>, revision: Revision) {
-        let present = keys(&all);
+        let present = endpoint_keys(&all);
         let mut all = all.into_iter().peekable();
         while all.peek().is_some() {
             let mut inner = self.inner.lock();

@@ -8,8 +8,9 @@ use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{Backend, WriteError};
+use crate::backend::{Backend, Revision, WriteError};
 use crate::registry::Registry;
+use crate::registry::sync::Made;
 
 /// At most so many writes are under way at once.
 const MAX_UNDER_WAY: usize = 1_024;
@@ -65,12 +66,7 @@ pub async fn run(
     }
 }
 
-fn report(
-    ended: &[(
-        crate::registry::sync::Made,
-        Result<crate::backend::Revision, WriteError>,
-    )],
-) {
+fn report(ended: &[(Made, Result<Revision, WriteError>)]) {
     // One line for those that failed together.
     let unavailable = ended
         .iter()

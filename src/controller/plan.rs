@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Change, Revision, Stored};
+use crate::backend::{Change, Revision, Stored, endpoint_keys};
 use crate::lease::Released;
-use crate::map::{Map, Set};
+use crate::map::Map;
 use crate::record::{EndpointKey, EndpointRecord, Key, Name, Record};
 
 /// Two signs of life of the store that are further apart prove nothing about
@@ -154,12 +154,7 @@ impl Plan {
     fn apply_one(&mut self, change: &Change) {
         match change {
             Change::Reset(all, _) => {
-                let present: Set<EndpointKey> = all
-                    .iter()
-                    .map(|stored| match &stored.record {
-                        Record::Endpoint(record) => record.endpoint.key.clone(),
-                    })
-                    .collect();
+                let present = endpoint_keys(all);
                 let gone: Vec<_> = self
                     .released
                     .keys()

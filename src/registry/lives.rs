@@ -11,7 +11,7 @@ use crate::map::Map;
 use crate::record::Name;
 
 /// A challenged node is given at least two of gost's default intervals to be heard.
-pub const LEAST_WAIT: Duration = Duration::from_secs(30);
+const LEAST_WAIT: Duration = Duration::from_secs(30);
 
 /// The nodes that may be previous lives.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ struct Challenge {
 
 impl Lives {
     /// A new node appeared where `node` is, which has `wait` to be heard, and
-    /// never less than [`LEAST_WAIT`].
+    /// never less than 30 s.
     pub fn challenge(&mut self, node: &Name, wait: Duration, now: Instant) {
         self.challenged.entry(node.clone()).or_insert(Challenge {
             since: now,

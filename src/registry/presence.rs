@@ -109,12 +109,6 @@ impl Presence {
         self.nodes.is_empty()
     }
 
-    /// How many nodes are suspect.
-    #[must_use]
-    pub fn suspects(&self) -> usize {
-        self.nodes.values().filter(|node| node.suspect).count()
-    }
-
     /// `caller` made a call for `node`: it lives.
     pub fn call(&mut self, caller: &Caller, node: &Name, now: Instant) {
         let connection = self.connections.entry(caller.connection).or_default();
@@ -193,12 +187,6 @@ impl Presence {
         self.nodes
             .get(node)
             .is_some_and(|node| node.lasting && !node.connections.is_empty())
-    }
-
-    /// When `node` was last heard.
-    #[must_use]
-    pub fn heard(&self, node: &Name) -> Option<Instant> {
-        self.nodes.get(node)?.heard
     }
 
     /// Two of the intervals at which `node` renews.

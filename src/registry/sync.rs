@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::backend::{Change, Revision, Stored, Write, WriteError};
+use crate::backend::{Change, Revision, Stored, Write, WriteError, endpoint_keys};
 use crate::index::Entry;
 use crate::map::Set;
 use crate::record::{EndpointKey, EndpointRecord, Key, Record};
@@ -126,7 +126,7 @@ impl Core {
     pub fn apply(&mut self, now: Now, change: Change) {
         match change {
             Change::Reset(all, revision) => {
-                let present = keys(&all);
+                let present = endpoint_keys(&all);
                 for stored in all {
                     self.was_put(now, stored);
                 }
@@ -278,16 +278,6 @@ impl Core {
             }
         }
     }
-}
-
-/// The keys of endpoints that are stored.
-#[must_use]
-pub fn keys(all: &[Stored]) -> Set<EndpointKey> {
-    all.iter()
-        .map(|stored| match &stored.record {
-            Record::Endpoint(record) => record.endpoint.key.clone(),
-        })
-        .collect()
 }
 
 /// A write that was handed out.
