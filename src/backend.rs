@@ -7,10 +7,13 @@
 //! - [`Backend::write`] is atomic, and durable (as far as the store is) when it
 //!   returns; a condition that does not hold changes nothing.
 //! - A later write of any record has a higher revision than an earlier one.
-//! - [`Backend::watch`] begins with a [`Change::Reset`] of everything, then
-//!   tells every later change in the order of revisions, own writes included.
-//!   Each change has at least the revision of the write that made it. A stream
-//!   that ends or fails is opened again by the caller.
+//! - [`Backend::watch`] tells of each [`Kind`] first a [`Change::Reset`] of
+//!   everything, then every later change, own writes included. Within a kind
+//!   changes come in the order of revisions; a store may tell a reset again at
+//!   any time. Each change has at least the revision of the write that made it.
+//!   A stream that ends or fails is opened again by the caller.
+//! - The revision that a delete returns may be lower than that of its change, but
+//!   is above every revision that the record had.
 //!
 //! `backend/contract.rs` tests this over every store.
 
@@ -27,7 +30,7 @@ use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 use crate::map::Set;
-use crate::record::{EndpointKey, Key, Record};
+use crate::record::{EndpointKey, Key, Kind, Record};
 
 /// The version of a stored record. Higher is later, over all records of a store.
 #[derive(
@@ -54,8 +57,9 @@ pub struct Stored {
 #[must_use]
 pub fn endpoint_keys(all: &[Stored]) -> Set<EndpointKey> {
     all.iter()
-        .map(|stored| match &stored.record {
-            Record::Endpoint(record) => record.endpoint.key.clone(),
+        .filter_map(|stored| match &stored.record {
+            Record::Endpoint(record) => Some(record.endpoint.key.clone()),
+            Record::Replica(_) => None,
         })
         .collect()
 }
@@ -103,8 +107,9 @@ pub enum WriteError {
 /// What a watch tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Everything that is stored at this revision; what is not in it is gone.
-    Reset(Vec<Stored>, Revision),
+    /// Everything of a kind that is stored at this revision; what is not in it
+    /// is gone.
+    Reset(Kind, Vec<Stored>, Revision),
     /// A record was created or replaced.
     Put(Stored),
     /// A record was removed, by the write with this revision.

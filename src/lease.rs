@@ -22,6 +22,11 @@ pub struct Lease {
     /// Why it was released; none while it is held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub released: Option<Released>,
+    /// The longest interval between two renewals that was lately seen, in whole
+    /// seconds rounded up, where that is longer than [`USUAL_INTERVAL`]: who
+    /// holds the lease next is then as patient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_seconds: Option<u32>,
 }
 
 /// Why a lease was released.
@@ -44,6 +49,7 @@ impl Lease {
             renew_time: now,
             duration_seconds: whole_seconds(duration),
             released: None,
+            interval_seconds: None,
         }
     }
 
@@ -56,7 +62,23 @@ impl Lease {
             renew_time: now,
             duration_seconds: whole_seconds(duration),
             released: Some(why),
+            interval_seconds: None,
         }
+    }
+
+    /// The same lease, of a node that was seen to renew at `interval`.
+    #[must_use]
+    pub fn renewed_every(mut self, interval: Duration) -> Self {
+        let rounded_up = interval + Duration::from_nanos(999_999_999);
+        self.interval_seconds = (interval > USUAL_INTERVAL).then(|| whole_seconds(rounded_up));
+        self
+    }
+
+    /// The interval at which it tells that its node renews.
+    #[must_use]
+    pub fn interval(&self) -> Option<Duration> {
+        self.interval_seconds
+            .map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// Whether somebody holds it.
@@ -119,13 +141,6 @@ impl Timing {
     pub fn is_believed(&self, interval: Duration) -> bool {
         interval <= self.longest_interval
     }
-
-    /// The interval that a lease tells which is held for longer than usual, so
-    /// that a restart does not forget what was learnt.
-    #[must_use]
-    pub fn told_interval(&self, held_for: Duration) -> Option<Duration> {
-        (held_for > self.base).then(|| (held_for / 4).min(self.longest_interval))
-    }
 }
 
 #[cfg(test)]
@@ -145,11 +160,16 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_tells_the_interval_it_was_held_for() {
-        let timing = Timing::default();
-        let seconds = Duration::from_secs;
-        assert_eq!(timing.told_interval(seconds(60)), None);
-        assert_eq!(timing.told_interval(seconds(480)), Some(seconds(120)));
-        assert_eq!(timing.told_interval(seconds(86_400)), Some(seconds(600)));
+    fn a_lease_tells_an_unusual_interval() {
+        let told = |millis| {
+            let lease = Lease::held("a".into(), Timestamp::UNIX_EPOCH, Duration::from_secs(60));
+            lease
+                .renewed_every(Duration::from_millis(millis))
+                .interval()
+        };
+        assert_eq!(told(0), None);
+        assert_eq!(told(15_000), None);
+        assert_eq!(told(15_001), Some(Duration::from_secs(16)));
+        assert_eq!(told(120_000), Some(Duration::from_secs(120)));
     }
 }

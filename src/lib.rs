@@ -27,6 +27,7 @@
 pub mod admin;
 pub mod args;
 pub mod backend;
+pub mod contact;
 pub mod controller;
 pub mod gost;
 pub mod healthcheck;

@@ -1,12 +1,12 @@
 //! What the registry keeps: domain types, validated when they are made.
 //!
 //! A [`Record`] is one thing in a store, under its [`Key`]. Stores treat every
-//! kind alike; today there is one, the endpoint. Sessions, services and
-//! replicas join as further variants.
+//! [`Kind`] alike. Sessions and services join as further variants.
 
 pub mod address;
 pub mod endpoint;
 pub mod name;
+pub mod replica;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +16,21 @@ use serde::{Deserialize, Serialize};
 pub use address::{Address, AddressError, Host};
 pub use endpoint::{Endpoint, EndpointKey, EndpointRecord, Network};
 pub use name::{Name, NameError};
+pub use replica::ReplicaRecord;
+
+/// What there is to store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Connectors of tunnels and where they are reached.
+    Endpoint,
+    /// The processes that maintain them.
+    Replica,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Endpoint, Self::Replica];
+}
 
 /// Identifies a record in a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,12 +38,26 @@ pub use name::{Name, NameError};
 pub enum Key {
     /// A connector of a tunnel at a node.
     Endpoint(EndpointKey),
+    /// A replica, by its identity.
+    Replica(Arc<str>),
+}
+
+impl Key {
+    /// Of which kind the record is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Endpoint(_) => Kind::Endpoint,
+            Self::Replica(_) => Kind::Replica,
+        }
+    }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(key) => write!(f, "endpoint {key}"),
+            Self::Replica(identity) => write!(f, "replica {identity}"),
         }
     }
 }
@@ -39,14 +68,26 @@ impl fmt::Display for Key {
 pub enum Record {
     /// Where a connector is reached, and who maintains that.
     Endpoint(Arc<EndpointRecord>),
+    /// Who maintains endpoints, and whether it still does.
+    Replica(Arc<ReplicaRecord>),
 }
 
 impl Record {
+    /// Of which kind it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Endpoint(_) => Kind::Endpoint,
+            Self::Replica(_) => Kind::Replica,
+        }
+    }
+
     /// The key under which the record is stored.
     #[must_use]
     pub fn key(&self) -> Key {
         match self {
             Self::Endpoint(record) => Key::Endpoint(record.endpoint.key.clone()),
+            Self::Replica(record) => Key::Replica(Arc::clone(&record.identity)),
         }
     }
 }

@@ -29,7 +29,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::backend::{Backend, Change, Revision, Stored, Write, WriteError, endpoint_keys};
 use crate::listing::{Filter, Listing, Row};
 use crate::map::Map;
-use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name};
+use crate::record::{Endpoint, EndpointKey, EndpointRecord, Kind, Name};
 pub use crate::registry::call::{Caller, ClosedBy, ConnectionId, Kept, Limits, Refusal};
 use crate::registry::core::{Core, Registered, Setup};
 use crate::registry::events::Event;
@@ -218,7 +218,7 @@ impl Registry {
     pub fn apply(&self, changes: Vec<Change>) {
         for change in changes {
             match change {
-                Change::Reset(all, revision) => self.reset(all, revision),
+                Change::Reset(Kind::Endpoint, all, revision) => self.reset(all, revision),
                 change => self.inner.lock().core.apply(Now::read(), change),
             }
         }

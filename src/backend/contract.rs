@@ -11,7 +11,7 @@ use futures::stream::{BoxStream, StreamExt};
 use super::memory::WATCH_BOUND;
 use super::{Backend, Change, Revision, Stored, WatchError, Write, WriteError};
 use crate::lease::Lease;
-use crate::record::{Endpoint, EndpointKey, EndpointRecord, Key, Name, Network, Record};
+use crate::record::{Endpoint, EndpointKey, EndpointRecord, Key, Kind, Name, Network, Record};
 
 /// A watch.
 pub(crate) type Watch = BoxStream<'static, Result<Change, WatchError>>;
@@ -55,6 +55,7 @@ pub(crate) fn record(tunnel: &str, connector: &str, port: u16) -> Record {
             network: Network::Tcp,
             address: format!("10.0.0.1:{port}").parse().unwrap(),
             origin: None,
+            pod: None,
             attributes: BTreeMap::new(),
         },
         lease: Lease::held(
@@ -62,6 +63,7 @@ pub(crate) fn record(tunnel: &str, connector: &str, port: u16) -> Record {
             "2026-01-01T00:00:00Z".parse().unwrap(),
             Duration::from_secs(60),
         ),
+        is_static: false,
     }))
 }
 
@@ -74,10 +76,24 @@ pub(crate) async fn next(watch: &mut Watch) -> Option<Result<Change, WatchError>
 
 /// Everything that is stored now.
 pub(crate) async fn everything(store: &dyn Backend) -> HashMap<Key, Stored> {
-    match next(&mut store.watch()).await {
-        Some(Ok(Change::Reset(all, _))) => by_key(all),
-        other => panic!("a watch began with {other:?}"),
+    let (all, _) = resets(&mut store.watch()).await;
+    all
+}
+
+/// What a watch begins with: a reset for each kind.
+async fn resets(watch: &mut Watch) -> (HashMap<Key, Stored>, Revision) {
+    let (mut everything, mut last) = (Vec::new(), Revision::default());
+    for _ in Kind::ALL {
+        match next(watch).await {
+            Some(Ok(Change::Reset(kind, all, revision))) => {
+                assert!(all.iter().all(|stored| stored.record.kind() == kind));
+                everything.extend(all);
+                last = last.max(revision);
+            }
+            other => panic!("a watch began with {other:?}"),
+        }
     }
+    (by_key(everything), last)
 }
 
 fn by_key(all: Vec<Stored>) -> HashMap<Key, Stored> {
@@ -89,10 +105,7 @@ fn by_key(all: Vec<Stored>) -> HashMap<Key, Stored> {
 
 /// Follows a watch until it has told `last`, and checks the order.
 async fn follow(mut watch: Watch, last: Revision) -> HashMap<Key, Stored> {
-    let mut all = match next(&mut watch).await {
-        Some(Ok(Change::Reset(all, _))) => by_key(all),
-        other => panic!("a watch began with {other:?}"),
-    };
+    let (mut all, _) = resets(&mut watch).await;
     let mut told = all.values().map(|s| s.revision).max().unwrap_or_default();
     while told < last {
         let revision = match next(&mut watch).await {
@@ -186,10 +199,7 @@ pub(crate) async fn revisions_rise_over_all_records(store: Arc<dyn Backend>) {
 
 pub(crate) async fn a_watch_tells_everything_then_every_change_in_order(store: Arc<dyn Backend>) {
     let mut watch = store.watch();
-    assert_eq!(
-        next(&mut watch).await,
-        Some(Ok(Change::Reset(Vec::new(), Revision(0))))
-    );
+    assert_eq!(resets(&mut watch).await, (HashMap::new(), Revision(0)));
 
     let [a, b] = [1, 2].map(|port| record("t", "c", port));
     let created = store.write(Write::Create(a.clone())).await.unwrap();
@@ -203,27 +213,17 @@ pub(crate) async fn a_watch_tells_everything_then_every_change_in_order(store: A
         record: record.clone(),
         revision,
     };
-    for (watch, expected) in [
-        (
-            &mut watch,
-            vec![
-                Change::Put(stored(&a, created)),
-                Change::Put(stored(&b, put)),
-                Change::Delete(b.key(), deleted),
-            ],
-        ),
-        (
-            &mut late,
-            vec![
-                Change::Reset(vec![stored(&b, put)], put),
-                Change::Delete(b.key(), deleted),
-            ],
-        ),
+    let reset = HashMap::from([(b.key(), stored(&b, put))]);
+    assert_eq!(resets(&mut late).await, (reset, put));
+    for change in [
+        Change::Put(stored(&a, created)),
+        Change::Put(stored(&b, put)),
+        Change::Delete(b.key(), deleted),
     ] {
-        for change in expected {
-            assert_eq!(next(watch).await, Some(Ok(change)));
-        }
+        assert_eq!(next(&mut watch).await, Some(Ok(change)));
     }
+    let last = next(&mut late).await;
+    assert_eq!(last, Some(Ok(Change::Delete(b.key(), deleted))));
 }
 
 pub(crate) async fn nothing_is_missed_between_reset_and_changes(store: Arc<dyn Backend>) {
@@ -259,10 +259,7 @@ pub(crate) async fn nothing_is_missed_between_reset_and_changes(store: Arc<dyn B
 pub(crate) async fn a_watcher_that_is_too_slow_is_told_and_delays_nobody(store: Arc<dyn Backend>) {
     let mut slow = store.watch();
     let mut quick = store.watch();
-    assert!(matches!(
-        next(&mut quick).await,
-        Some(Ok(Change::Reset(..)))
-    ));
+    resets(&mut quick).await;
     let names: Vec<_> = (0..=WATCH_BOUND).map(|at| at.to_string()).collect();
     for names in names.chunks(1_000) {
         let create = |name: &String| store.write(Write::Create(record("t", name, 1)));

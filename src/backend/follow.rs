@@ -79,6 +79,7 @@ mod tests {
 
     use super::*;
     use crate::backend::{Revision, Write, WriteError};
+    use crate::record::Kind;
 
     /// A store whose every watch breaks after its first change.
     #[derive(Debug, Default)]
@@ -91,7 +92,7 @@ mod tests {
         fn watch(&self) -> BoxStream<'static, Result<Change, WatchError>> {
             self.0.fetch_add(1, Ordering::Relaxed);
             stream::iter([
-                Ok(Change::Reset(Vec::new(), Revision(1))),
+                Ok(Change::Reset(Kind::Endpoint, Vec::new(), Revision(1))),
                 Err(WatchError("broken".into())),
             ])
             .boxed()

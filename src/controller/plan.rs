@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::backend::{Change, Revision, Stored, endpoint_keys};
 use crate::lease::Released;
 use crate::map::Map;
-use crate::record::{EndpointKey, EndpointRecord, Key, Name, Record};
+use crate::record::{EndpointKey, EndpointRecord, Key, Kind, Name, Record};
 
 /// Two signs of life of the store that are further apart prove nothing about
 /// the time between them: renewals may have been refused in it.
@@ -153,7 +153,7 @@ impl Plan {
 
     fn apply_one(&mut self, change: &Change) {
         match change {
-            Change::Reset(all, _) => {
+            Change::Reset(Kind::Endpoint, all, _) => {
                 let present = endpoint_keys(all);
                 let gone: Vec<_> = self
                     .released
@@ -170,11 +170,14 @@ impl Plan {
             }
             Change::Put(stored) => self.put(stored),
             Change::Delete(Key::Endpoint(key), _) => self.forget(key),
+            Change::Reset(Kind::Replica, ..) | Change::Delete(Key::Replica(_), _) => {}
         }
     }
 
     fn put(&mut self, stored: &Stored) {
-        let Record::Endpoint(record) = &stored.record;
+        let Record::Endpoint(record) = &stored.record else {
+            return;
+        };
         // The usual change: nothing is released, and this is maintained.
         if self.released.is_empty() && record.lease.is_held() {
             return;

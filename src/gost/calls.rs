@@ -78,6 +78,7 @@ impl Calls {
             address: Address::announced(fields.address, caller.peer, &self.pod_ips)
                 .map_err(Denial::Address)?,
             origin: Some(caller.host),
+            pod: None,
             attributes: BTreeMap::new(),
         };
         Ok(self.registry.register(caller, endpoint).await?)

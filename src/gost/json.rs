@@ -229,9 +229,11 @@ mod tests {
                 network: Network::Udp,
                 address: "[fd00::1]:80".parse().unwrap(),
                 origin: None,
+                pod: None,
                 attributes: BTreeMap::new(),
             },
             lease: Lease::held("me".into(), Timestamp::UNIX_EPOCH, Duration::from_secs(60)),
+            is_static: false,
         })
     }
 

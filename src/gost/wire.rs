@@ -169,9 +169,11 @@ mod tests {
                 network: Network::Tcp,
                 address: address.parse().unwrap(),
                 origin: None,
+                pod: None,
                 attributes: BTreeMap::new(),
             },
             lease: Lease::held("me".into(), Timestamp::UNIX_EPOCH, Duration::from_secs(60)),
+            is_static: false,
         })
     }
 

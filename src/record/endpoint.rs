@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::lease::Lease;
 use crate::record::{Address, Name};
@@ -86,6 +87,9 @@ pub struct Endpoint {
     /// the pod's own for a peer on loopback in a pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<IpAddr>,
+    /// The uid of the pod that registered it, where that is known for certain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Uuid>,
     /// Free-form attributes. gost has none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
@@ -99,4 +103,7 @@ pub struct EndpointRecord {
     pub endpoint: Endpoint,
     /// Who maintains it.
     pub lease: Lease,
+    /// Whether it is kept by hand: served, and never written or collected by us.
+    #[serde(default, rename = "static", skip_serializing_if = "std::ops::Not::not")]
+    pub is_static: bool,
 }

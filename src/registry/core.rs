@@ -135,7 +135,7 @@ impl Core {
         } else {
             self.memory.ghosts.take(&key, at);
             let lease = self.held(now, &key.node);
-            self.put(now, EndpointRecord { endpoint, lease }, Some(at));
+            self.put(now, endpoint, lease, Some(at));
             self.call(caller, &key.node, at);
         }
         Ok(match self.queue.contains(&key) {
@@ -183,7 +183,7 @@ impl Core {
         self.events.push(Event::Restored(key.clone()));
         let lease = self.held(now, &key.node);
         let endpoint = ghost.record.endpoint.clone();
-        self.put(now, EndpointRecord { endpoint, lease }, Some(at));
+        self.put(now, endpoint, lease, Some(at));
         // Had this been known, it would not have gone.
         self.presence.interval(&key.node, ghost.longest, at);
         self.interval(&key.node, ghost.heard, at);
@@ -326,21 +326,31 @@ impl Core {
 
     pub(super) fn held(&self, now: Now, node: &Name) -> Lease {
         let holder = Arc::clone(&self.setup.identity);
-        Lease::held(holder, now.wall, self.base_time(node))
+        let interval = self.presence.longest_interval(node);
+        Lease::held(holder, now.wall, self.base_time(node)).renewed_every(interval)
     }
 
     pub(super) fn set_lease(&mut self, now: Now, key: &EndpointKey, lease: Lease) {
         if let Some(entry) = self.index.get_mut(key) {
             let endpoint = entry.record.endpoint.clone();
-            entry.record = Arc::new(EndpointRecord { endpoint, lease });
+            entry.record = Arc::new(EndpointRecord {
+                endpoint,
+                lease,
+                is_static: false,
+            });
             entry.dirty = true;
             self.queue.push(key, now.mono);
         }
     }
 
     /// Puts in an endpoint that is to be written.
-    fn put(&mut self, now: Now, record: EndpointRecord, heard: Option<Instant>) {
-        let key = record.endpoint.key.clone();
+    fn put(&mut self, now: Now, endpoint: Endpoint, lease: Lease, heard: Option<Instant>) {
+        let key = endpoint.key.clone();
+        let record = EndpointRecord {
+            endpoint,
+            lease,
+            is_static: false,
+        };
         let (revision, attempted) = match self.index.get(&key) {
             Some(entry) => (entry.revision, entry.attempted),
             None => match self.leaving.remove(&key) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::backend::file::File;
 use crate::backend::memory::Memory;
+use crate::record::Kind;
 use crate::registry::core::Registered;
 use crate::registry::testing::setup;
 use crate::registry::world::{Gost, World, gost};

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::backend::{Change, Revision, Stored, Write, WriteError, endpoint_keys};
 use crate::index::Entry;
 use crate::map::Set;
-use crate::record::{EndpointKey, EndpointRecord, Key, Record};
+use crate::record::{EndpointKey, EndpointRecord, Key, Kind, Record};
 use crate::registry::core::{Core, Leaving};
 use crate::registry::events::Event;
 use crate::registry::queue::Ended;
@@ -125,7 +125,8 @@ impl Core {
     /// The watch tells a change.
     pub fn apply(&mut self, now: Now, change: Change) {
         match change {
-            Change::Reset(all, revision) => {
+            Change::Reset(Kind::Replica, ..) | Change::Delete(Key::Replica(_), _) => {}
+            Change::Reset(Kind::Endpoint, all, revision) => {
                 let present = endpoint_keys(&all);
                 for stored in all {
                     self.was_put(now, stored);
@@ -175,7 +176,9 @@ impl Core {
 
     /// The store holds this. What did not change is not touched.
     pub fn was_put(&mut self, now: Now, stored: Stored) {
-        let Record::Endpoint(record) = stored.record;
+        let Record::Endpoint(record) = stored.record else {
+            return;
+        };
         let key = record.endpoint.key.clone();
         let revision = stored.revision;
         match self.leaving.get_mut(&key) {
@@ -223,7 +226,7 @@ impl Core {
         self.memory.ghosts.take(&key, at);
         let claimed = self.memory.claims.take(&key, at).map(|(since, ())| since);
         let maintained = record.lease.is_held();
-        let told = self.setup.timing.told_interval(record.lease.duration());
+        let told = record.lease.interval();
         let entry = Entry {
             record,
             revision: Some(revision),

@@ -31,6 +31,7 @@ pub(crate) fn endpoint(tunnel: &str, node: &str, connector: &str) -> Endpoint {
         network: Network::Tcp,
         address: "10.0.0.1:80".parse().unwrap(),
         origin: Some([10, 0, 0, 1].into()),
+        pod: None,
         attributes: Default::default(),
     }
 }
@@ -43,6 +44,7 @@ pub(crate) fn record(tunnel: &str, node: &str, connector: &str) -> EndpointRecor
             Timestamp::UNIX_EPOCH,
             Duration::from_secs(60),
         ),
+        is_static: false,
     }
 }
 

@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use crate::backend::{Backend, Change, Revision, WatchError, Write, WriteError};
 use crate::controller::plan::{Census, Pace, Plan};
 use crate::lease::Timing;
-use crate::record::{Address, Endpoint, EndpointKey, Key, Name, Network, Record};
+use crate::record::{Address, Endpoint, EndpointKey, Key, Kind, Name, Network, Record};
 use crate::registry::core::{Core, Registered, Setup};
 use crate::registry::testing::{key, name, setup};
 use crate::registry::{Caller, ClosedBy, ConnectionId, Refusal};
@@ -92,7 +92,9 @@ impl World {
             backend,
             told: Revision::default(),
         };
-        world.hear_the_store(None).await;
+        for _ in Kind::ALL {
+            world.hear_the_store(None).await;
+        }
         world.settle().await;
         world
     }
@@ -117,6 +119,7 @@ impl World {
             network: Network::Tcp,
             address,
             origin: Some(gost.caller.host),
+            pod: None,
             attributes: Default::default(),
         };
         self.core.register(self.now, &gost.caller, endpoint)
@@ -152,13 +155,15 @@ impl World {
 
     /// The connectors that the store holds, and whether each lease is held.
     pub async fn stored(&self) -> Vec<(String, bool)> {
-        let Some(Ok(Change::Reset(all, _))) = self.backend.watch().next().await else {
+        let Some(Ok(Change::Reset(_, all, _))) = self.backend.watch().next().await else {
             panic!("a watch begins with a reset");
         };
         let mut stored: Vec<_> = all
             .into_iter()
             .map(|stored| {
-                let Record::Endpoint(record) = stored.record;
+                let Record::Endpoint(record) = stored.record else {
+                    panic!("endpoints are told first");
+                };
                 let connector = record.endpoint.key.connector.to_string();
                 (connector, record.lease.is_held())
             })
@@ -250,7 +255,7 @@ impl World {
                 .unwrap()
                 .unwrap();
             self.told = match &change {
-                Change::Reset(_, revision) | Change::Delete(_, revision) => *revision,
+                Change::Reset(_, _, revision) | Change::Delete(_, revision) => *revision,
                 Change::Put(stored) => stored.revision,
             };
             self.plan.apply(std::slice::from_ref(&change));

@@ -33,6 +33,11 @@ pub const HOLDER: &str = "tunnelregistry.io/holder-identity";
 /// Why the lease was released: `silent` or `connection-closed`; absent while
 /// it is held.
 pub const RELEASED: &str = "tunnelregistry.io/released";
+/// The longest interval between two renewals that was lately seen, where that is
+/// longer than usual: whole seconds, decimal.
+pub const RENEW_INTERVAL: &str = "tunnelregistry.io/renew-interval-seconds";
+/// The uid of the pod that registered it, where that is known.
+pub const POD_UID: &str = "tunnelregistry.io/pod-uid";
 /// The IP address of the host that registered it, where that is known.
 pub const ORIGIN: &str = "tunnelregistry.io/origin";
 /// The label with a hash of the tunnel's name ([`name::tunnel_hash`]): the name

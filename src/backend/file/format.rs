@@ -215,6 +215,7 @@ fn key_text(key: &Key) -> String {
         Key::Endpoint(key) => {
             format!("endpoint\n{}\n{}\n{}", key.tunnel, key.node, key.connector)
         }
+        Key::Replica(identity) => format!("replica\n{identity}"),
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::backend::{Change, Revision, Stored, WatchError, Write, WriteError};
 use crate::map::Map;
-use crate::record::{Key, Record};
+use crate::record::{Key, Kind, Record};
 
 /// How many changes a watcher may be behind before its watch breaks. All
 /// watchers share one ring of them, about 2 MiB. Enough for 10,000 endpoints
@@ -127,7 +127,11 @@ impl View {
                 Err(RecvError::Closed) => None,
             }
         });
-        let everything = Change::Reset(self.records.values().cloned().collect(), self.revision);
-        stream::iter([Ok(everything)]).chain(changes).boxed()
+        let everything = Kind::ALL.map(|kind| {
+            let of_kind = |stored: &&Stored| stored.record.kind() == kind;
+            let all = self.records.values().filter(of_kind).cloned().collect();
+            Ok(Change::Reset(kind, all, self.revision))
+        });
+        stream::iter(everything).chain(changes).boxed()
     }
 }

@@ -119,7 +119,8 @@ fn a_reset_forgets_what_is_gone_and_keeps_the_time_of_the_rest() {
         record: Record::Endpoint(Arc::new(stays)),
         revision: Revision(2),
     };
-    f.plan.apply(&[Change::Reset(vec![stays], Revision(3))]);
+    f.plan
+        .apply(&[Change::Reset(Kind::Endpoint, vec![stays], Revision(3))]);
     assert_eq!(f.plan.waiting(), 1);
     assert_eq!(f.pass(11), ["stays"]);
 }

@@ -108,7 +108,8 @@ async fn a_deregister_before_the_store_was_read_counts(mut w: World) {
     };
     let mut core = crate::registry::core::Core::new(setup(), w.now);
     core.deregister(w.now, &a.caller, &a.key);
-    let everything = crate::backend::Change::Reset(vec![stored.clone()], stored.revision);
+    let everything =
+        crate::backend::Change::Reset(Kind::Endpoint, vec![stored.clone()], stored.revision);
     core.apply(w.now, everything);
     assert!(
         core.get(w.now, &a.caller, &a.key.tunnel)

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::name::{object_name, tunnel_hash};
 use super::{
     HOLDER, LEASE_DURATION, MAX_ATTRIBUTE_KEY, MAX_ATTRIBUTE_VALUE, MAX_ATTRIBUTES, MAX_HOLDER,
-    ORIGIN, RELEASED, RENEW_TIME, TUNNEL_LABEL, TunnelEndpoint, TunnelEndpointSpec,
+    ORIGIN, POD_UID, RELEASED, RENEW_INTERVAL, RENEW_TIME, TUNNEL_LABEL, TunnelEndpoint,
+    TunnelEndpointSpec,
 };
 use crate::lease::{Lease, Released, Timing};
 use crate::record::endpoint::NetworkError;
@@ -19,6 +21,8 @@ use crate::record::{AddressError, Endpoint, EndpointKey, EndpointRecord, Name, N
 const SILENT: &str = "silent";
 /// What `released` says after a connection was closed.
 const CONNECTION_CLOSED: &str = "connection-closed";
+/// What an annotation with a duration must be.
+const SECONDS: &str = "a whole number of seconds from 0 to 4294967295";
 
 /// Why an object is no endpoint. Someone else made it, or changed it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +85,11 @@ impl TunnelEndpoint {
     /// # Errors
     /// When the record has more than an object may hold.
     pub fn from_record(record: &EndpointRecord) -> Result<Self, Oversize> {
-        let EndpointRecord { endpoint, lease } = record;
+        let EndpointRecord {
+            endpoint,
+            lease,
+            is_static,
+        } = record;
         check_attributes(&endpoint.attributes)?;
         let spec = TunnelEndpointSpec {
             tunnel: endpoint.key.tunnel.to_string(),
@@ -90,11 +98,14 @@ impl TunnelEndpoint {
             network: endpoint.network.as_str().into(),
             address: endpoint.address.to_string(),
             attributes: endpoint.attributes.clone(),
-            is_static: false,
+            is_static: *is_static,
         };
         let mut annotations = lease_annotations(lease)?;
         if let Some(origin) = endpoint.origin {
             annotations.insert(ORIGIN.into(), origin.to_string());
+        }
+        if let Some(pod) = endpoint.pod {
+            annotations.insert(POD_UID.into(), pod.to_string());
         }
         let label = (TUNNEL_LABEL.into(), tunnel_hash(&endpoint.key.tunnel));
         let mut object = Self::new(&object_name(&endpoint.key), spec);
@@ -106,8 +117,7 @@ impl TunnelEndpoint {
     /// The record that an object holds, whatever the object's own name is.
     ///
     /// An object without annotations has a lease that nobody holds, from the
-    /// object's creation on, for as long as a released one. Whether it is static
-    /// is `spec.is_static`; a record does not say so.
+    /// object's creation on, for as long as a released one.
     ///
     /// # Errors
     /// When a field or an annotation cannot be read; the error names it.
@@ -125,11 +135,13 @@ impl TunnelEndpoint {
             network: spec.network.parse()?,
             address: spec.address.parse()?,
             origin: self.annotation(ORIGIN, "an IP address", |text| text.parse::<IpAddr>().ok())?,
+            pod: self.annotation(POD_UID, "a UUID", |text| text.parse::<Uuid>().ok())?,
             attributes: spec.attributes.clone(),
         };
         Ok(EndpointRecord {
             endpoint,
             lease: self.lease()?,
+            is_static: spec.is_static,
         })
     }
 
@@ -142,11 +154,9 @@ impl TunnelEndpoint {
             "a time such as 2026-07-01T12:00:00.000000Z",
             |text| text.parse::<Timestamp>().ok(),
         )?;
-        let seconds = self.annotation(
-            LEASE_DURATION,
-            "a whole number of seconds from 0 to 4294967295",
-            |text| text.parse().ok(),
-        )?;
+        let seconds = self.annotation(LEASE_DURATION, SECONDS, |text| text.parse().ok())?;
+        let interval_seconds =
+            self.annotation(RENEW_INTERVAL, SECONDS, |text| text.parse().ok())?;
         let released = self.annotation(RELEASED, "silent or connection-closed", released)?;
         let created = self.metadata.creation_timestamp.as_ref().map(|time| time.0);
         let unheld = Timing::default().released_for.as_secs();
@@ -155,6 +165,7 @@ impl TunnelEndpoint {
             renew_time: renewed.or(created).unwrap_or(Timestamp::UNIX_EPOCH),
             duration_seconds: seconds.unwrap_or(u32::try_from(unheld).unwrap_or(u32::MAX)),
             released,
+            interval_seconds,
         })
     }
 
@@ -192,6 +203,9 @@ pub fn lease_annotations(lease: &Lease) -> Result<BTreeMap<String, String>, Over
             return Err(Oversize::Holder(holder.len()));
         }
         annotations.insert(HOLDER.into(), holder.to_string());
+    }
+    if let Some(seconds) = lease.interval_seconds {
+        annotations.insert(RENEW_INTERVAL.into(), seconds.to_string());
     }
     if let Some(why) = lease.released {
         let why = match why {

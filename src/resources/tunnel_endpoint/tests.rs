@@ -23,6 +23,7 @@ fn record() -> EndpointRecord {
             network: Network::Tcp,
             address: "10.42.0.100:80".parse().unwrap(),
             origin: Some([10, 42, 0, 100].into()),
+            pod: None,
             attributes: BTreeMap::new(),
         },
         lease: Lease::held(
@@ -30,6 +31,7 @@ fn record() -> EndpointRecord {
             "2026-07-01T12:00:00.000001Z".parse().unwrap(),
             Duration::from_secs(60),
         ),
+        is_static: false,
     }
 }
 
@@ -336,12 +338,14 @@ fn any_record() -> impl Strategy<Value = EndpointRecord> {
         any::<bool>(),
         address(),
         any::<Option<std::net::IpAddr>>(),
+        any::<Option<u128>>(),
         attributes,
+        any::<bool>(),
     );
-    let lease = (holder, time(), any::<u32>(), why);
+    let lease = (holder, time(), any::<u32>(), why, any::<Option<u32>>());
     (identity, rest, lease).prop_map(
-        |((tunnel, node, connector), (udp, address, origin, attributes), lease)| {
-            let (holder, renew_time, duration_seconds, released) = lease;
+        |((tunnel, node, connector), (udp, address, origin, pod, attributes, is_static), lease)| {
+            let (holder, renew_time, duration_seconds, released, interval_seconds) = lease;
             EndpointRecord {
                 endpoint: Endpoint {
                     key: EndpointKey {
@@ -352,6 +356,7 @@ fn any_record() -> impl Strategy<Value = EndpointRecord> {
                     network: if udp { Network::Udp } else { Network::Tcp },
                     address,
                     origin,
+                    pod: pod.map(uuid::Uuid::from_u128),
                     attributes,
                 },
                 lease: Lease {
@@ -359,7 +364,9 @@ fn any_record() -> impl Strategy<Value = EndpointRecord> {
                     renew_time,
                     duration_seconds,
                     released,
+                    interval_seconds,
                 },
+                is_static,
             }
         },
     )

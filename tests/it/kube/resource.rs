@@ -28,6 +28,7 @@ pub fn record(tunnel: &str, node: &str, connector: &str, address: &str) -> Endpo
             network: "tcp".parse().unwrap(),
             address: address.parse().unwrap(),
             origin: Some([10, 42, 0, 100].into()),
+            pod: None,
             attributes: [].into(),
         },
         lease: tunnel_registry::lease::Lease::held(
@@ -35,6 +36,7 @@ pub fn record(tunnel: &str, node: &str, connector: &str, address: &str) -> Endpo
             "2026-07-01T12:00:00Z".parse().unwrap(),
             std::time::Duration::from_secs(60),
         ),
+        is_static: false,
     }
 }
 

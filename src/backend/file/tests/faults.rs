@@ -247,7 +247,7 @@ async fn run_with(fault: Fault) -> usize {
     let mut watched = HashMap::new();
     loop {
         match next(&mut watch).await {
-            Some(Ok(Change::Reset(all, _))) => assert!(all.is_empty()),
+            Some(Ok(Change::Reset(_, all, _))) => assert!(all.is_empty()),
             Some(Ok(Change::Put(stored))) if stored.revision == last => break,
             Some(Ok(Change::Put(stored))) => {
                 watched.insert(stored.record.key(), stored);
