@@ -1,0 +1,327 @@
+//! Which replicas live. Each renews a lease of its own and so vouches for the
+//! endpoints that it holds.
+//!
+//! Two questions, and each errs on the safe side. *Does it vouch?* Only while its
+//! lease was seen to change within its validity, on our own clock. *Has it run
+//! out?* Only when its lease stayed unchanged for its validity while the store
+//! gave signs of life; time in which the store was away proves nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::contact::Contact;
+use crate::map::{Map, Set};
+use crate::record::{Name, ReplicaRecord};
+
+/// How long a replica's lease is valid, unless it says otherwise.
+pub const VALIDITY: Duration = Duration::from_secs(40);
+/// For so long a replica whose lease is gone is remembered.
+const FORGET_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The replicas that were seen, or that an endpoint names as its holder.
+#[derive(Debug)]
+pub struct Replicas {
+    contact: Contact,
+    known: Map<Arc<str>, Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    /// Its lease; none when there is none.
+    record: Option<Arc<ReplicaRecord>>,
+    suspects: Set<Name>,
+    /// When its lease was seen to change.
+    changed: Option<Instant>,
+    /// The store's time at which it last changed or was first seen.
+    since: Instant,
+}
+
+impl Seen {
+    fn validity(&self) -> Duration {
+        let record = self.record.as_ref();
+        record.map_or(VALIDITY, |record| record.duration())
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.stopped)
+    }
+}
+
+impl Replicas {
+    /// Nobody was seen yet.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            contact: Contact::new(now),
+            known: Map::default(),
+        }
+    }
+
+    /// The store gave a sign of life that proves that leases are heard of.
+    /// Returns the time that is counted for it.
+    pub fn contact(&mut self, now: Instant) -> Duration {
+        self.contact.heard(now)
+    }
+
+    /// The time during which the store was there.
+    #[must_use]
+    pub fn time(&self) -> &Contact {
+        &self.contact
+    }
+
+    /// From now on signs of life may be so far apart.
+    pub fn allow_gap(&mut self, gap: Duration) {
+        self.contact.allow_gap(gap);
+    }
+
+    /// The lease of a replica, as it is stored now.
+    pub fn see(&mut self, record: &Arc<ReplicaRecord>, now: Instant) {
+        let since = self.contact.counted();
+        let suspects = || record.suspects.iter().cloned().collect();
+        let Some(seen) = self.known.get_mut(&record.identity) else {
+            let seen = Seen {
+                record: Some(Arc::clone(record)),
+                suspects: suspects(),
+                changed: None,
+                since,
+            };
+            self.known.insert(Arc::clone(&record.identity), seen);
+            return;
+        };
+        if seen.record.as_ref() == Some(record) {
+            return;
+        }
+        // One that was not known before may have been written long ago.
+        seen.changed = seen.record.is_some().then_some(now).or(seen.changed);
+        seen.suspects = suspects();
+        seen.record = Some(Arc::clone(record));
+        seen.since = since;
+    }
+
+    /// A new lease was made under our eyes, not read from what had been there.
+    pub fn see_new(&mut self, record: &Arc<ReplicaRecord>, now: Instant) {
+        self.see(record, now);
+        if let Some(seen) = self.known.get_mut(&record.identity) {
+            seen.changed = Some(now);
+        }
+    }
+
+    /// The lease of a replica is gone. It may come back.
+    pub fn gone(&mut self, identity: &Arc<str>) {
+        let since = self.contact.counted();
+        if let Some(seen) = self.known.get_mut(identity)
+            && seen.record.take().is_some()
+        {
+            seen.suspects = Set::default();
+            seen.since = since;
+        }
+        let contact = &self.contact;
+        self.known.retain(|_, seen| {
+            seen.record.is_some() || !contact.has_passed(seen.since, FORGET_AFTER)
+        });
+    }
+
+    /// All leases that are stored now.
+    pub fn reset(&mut self, all: &[Arc<ReplicaRecord>], now: Instant) {
+        let present: Set<&Arc<str>> = all.iter().map(|record| &record.identity).collect();
+        let known = self.known.keys();
+        let gone: Vec<_> = known.filter(|id| !present.contains(id)).cloned().collect();
+        gone.iter().for_each(|identity| self.gone(identity));
+        all.iter().for_each(|record| self.see(record, now));
+    }
+
+    /// An endpoint names this holder: if its lease is not there, the time in
+    /// which it should appear begins.
+    pub fn expect(&mut self, holder: &Arc<str>) {
+        if !self.known.contains_key(holder) {
+            let seen = Seen {
+                record: None,
+                suspects: Set::default(),
+                changed: None,
+                since: self.contact.counted(),
+            };
+            self.known.insert(Arc::clone(holder), seen);
+        }
+    }
+
+    /// Whether `holder` lives, as far as can be seen: its lease changed within
+    /// its validity.
+    #[must_use]
+    pub fn vouches(&self, holder: &str, now: Instant) -> bool {
+        self.known.get(holder).is_some_and(|seen| {
+            let changed = seen.record.as_ref().and(seen.changed);
+            !seen.has_stopped()
+                && changed.is_some_and(|at| now.saturating_duration_since(at) <= seen.validity())
+        })
+    }
+
+    /// Whether it is certain that `holder` does not maintain anything now: its
+    /// lease was given up, or stayed as it is (or away) for its validity.
+    #[must_use]
+    pub fn has_run_out(&self, holder: &str) -> bool {
+        self.known.get(holder).is_some_and(|seen| {
+            seen.has_stopped() || self.contact.has_passed(seen.since, seen.validity())
+        })
+    }
+
+    /// Whether there is a lease of `holder`.
+    #[must_use]
+    pub fn has_lease(&self, holder: &str) -> bool {
+        self.known
+            .get(holder)
+            .is_some_and(|seen| seen.record.is_some())
+    }
+
+    /// Whether `holder` tells that the last connection of `node` was closed.
+    #[must_use]
+    pub fn suspects(&self, holder: &str, node: &Name) -> bool {
+        let seen = self.known.get(holder);
+        seen.is_some_and(|seen| seen.suspects.contains(node))
+    }
+
+    /// How many replicas live, as far as is known.
+    #[must_use]
+    pub fn living(&self) -> usize {
+        self.known
+            .iter()
+            .filter(|(holder, seen)| seen.record.is_some() && !self.has_run_out(holder))
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Now;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Fixture {
+        replicas: Replicas,
+        now: Now,
+    }
+
+    fn fixture() -> Fixture {
+        let now = Now::read();
+        Fixture {
+            replicas: Replicas::new(now.mono),
+            now,
+        }
+    }
+
+    impl Fixture {
+        fn record(&self, identity: &str) -> Arc<ReplicaRecord> {
+            Arc::new(ReplicaRecord {
+                identity: identity.into(),
+                renew_time: self.now.wall,
+                duration_seconds: 40,
+                stopped: false,
+                suspects: Vec::new(),
+            })
+        }
+
+        /// Seconds pass, with a sign of life each, in which `renewing` are seen
+        /// to renew their leases.
+        fn pass(&mut self, seconds: u64, renewing: &[&str]) {
+            for _ in 0..seconds {
+                self.now = self.now.plus(SECOND);
+                self.replicas.contact(self.now.mono);
+                for identity in renewing {
+                    let record = self.record(identity);
+                    self.replicas.see(&record, self.now.mono);
+                }
+            }
+        }
+
+        fn state(&self, holder: &str) -> (bool, bool) {
+            let vouches = self.replicas.vouches(holder, self.now.mono);
+            (vouches, self.replicas.has_run_out(holder))
+        }
+    }
+
+    #[test]
+    fn one_that_was_only_read_neither_vouches_nor_has_run_out() {
+        let mut f = fixture();
+        f.replicas.see(&f.record("a"), f.now.mono);
+        assert_eq!(f.state("a"), (false, false));
+        f.pass(40, &[]);
+        assert_eq!(f.state("a"), (false, false), "39 s are certain");
+        f.pass(1, &[]);
+        assert_eq!(f.state("a"), (false, true));
+    }
+
+    #[test]
+    fn one_that_renews_vouches_and_stops_to_when_it_does_not() {
+        let mut f = fixture();
+        f.replicas.see(&f.record("a"), f.now.mono);
+        f.pass(1, &["a"]);
+        assert_eq!(f.state("a"), (true, false));
+        f.pass(39, &[]);
+        assert_eq!(f.state("a"), (true, false));
+        f.pass(2, &[]);
+        assert_eq!(f.state("a"), (false, true));
+        f.pass(1, &["a"]);
+        assert_eq!(f.state("a"), (true, false));
+    }
+
+    #[test]
+    fn nobody_runs_out_while_the_store_is_away() {
+        let mut f = fixture();
+        f.pass(1, &["a"]);
+        f.pass(1, &["a"]);
+        f.now = f.now.plus(1_000 * SECOND);
+        assert_eq!(f.state("a"), (false, false), "doubtful, not dead");
+        f.pass(13, &[]);
+        assert!(!f.replicas.has_run_out("a"));
+        f.pass(30, &[]);
+        assert!(f.replicas.has_run_out("a"));
+    }
+
+    #[test]
+    fn one_that_stopped_has_run_out_at_once() {
+        let mut f = fixture();
+        f.pass(2, &["a"]);
+        let mut stopped = f.record("a");
+        Arc::make_mut(&mut stopped).stopped = true;
+        f.replicas.see(&stopped, f.now.mono);
+        assert_eq!(f.state("a"), (false, true));
+    }
+
+    #[test]
+    fn a_holder_without_a_lease_is_waited_for() {
+        let mut f = fixture();
+        assert!(!f.replicas.has_run_out("a"), "nobody asked for it yet");
+        f.replicas.expect(&"a".into());
+        f.pass(39, &[]);
+        assert!(!f.replicas.has_run_out("a") && !f.replicas.has_lease("a"));
+        f.pass(2, &[]);
+        assert!(f.replicas.has_run_out("a"));
+        f.replicas.see_new(&f.record("a"), f.now.mono);
+        assert_eq!(f.state("a"), (true, false));
+    }
+
+    #[test]
+    fn a_lease_that_is_deleted_has_its_validity_to_come_back() {
+        let mut f = fixture();
+        f.pass(2, &["a", "b"]);
+        let b = f.record("b");
+        f.replicas.reset(&[b], f.now.mono);
+        assert_eq!(f.state("a"), (false, false));
+        assert_eq!(f.state("b"), (true, false));
+        assert_eq!(f.replicas.living(), 1);
+        f.pass(41, &["b"]);
+        assert_eq!(f.state("a"), (false, true));
+    }
+
+    #[test]
+    fn suspects_are_those_of_the_last_lease() {
+        let mut f = fixture();
+        let node: Name = "n".parse().unwrap();
+        let mut record = f.record("a");
+        Arc::make_mut(&mut record).suspects = vec![node.clone()];
+        f.replicas.see(&record, f.now.mono);
+        assert!(f.replicas.suspects("a", &node) && !f.replicas.suspects("b", &node));
+        f.pass(1, &["a"]);
+        assert!(!f.replicas.suspects("a", &node));
+    }
+}
