@@ -21,19 +21,72 @@ pub struct Entry {
     /// At which revision the store is known to hold the endpoint; none before it
     /// was written for the first time.
     pub revision: Option<Revision>,
-    /// Whether `record` differs from what the store holds.
-    pub dirty: bool,
+    /// Why `record` is to be written; none when the store holds it.
+    pub wanted: Option<Wanted>,
+    /// Why the write that is under way was made.
+    pub writing: Option<Wanted>,
     /// Whether a write of it was ever handed out, so that the store may hold it.
     pub attempted: bool,
     /// When this process last heard a call for it, in counted time.
     pub heard: Option<Instant>,
+    /// When its lease is to be written anew, in counted time, if ever.
+    pub refresh: Option<Instant>,
+}
+
+/// Why an endpoint is to be written. It decides what becomes of the write when
+/// somebody else has written meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Its lease has been unwritten for long. Only its holder does that.
+    Refresh,
+    /// It was silent. Only its holder does that.
+    Release,
+    /// It was heard, and nobody else holds it.
+    Hold,
+    /// It was announced, with where it is reached.
+    Announce,
+}
+
+impl Wanted {
+    /// Both are wanted: `later` came last.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        match (self, later) {
+            (Self::Announce, Self::Refresh | Self::Hold) => Self::Announce,
+            (Self::Hold, Self::Refresh) => Self::Hold,
+            (_, later) => later,
+        }
+    }
 }
 
 impl Entry {
+    /// An endpoint as the store holds it.
+    #[must_use]
+    pub fn stored(record: Arc<EndpointRecord>, revision: Revision) -> Self {
+        Self {
+            record,
+            revision: Some(revision),
+            wanted: None,
+            writing: None,
+            attempted: true,
+            heard: None,
+            refresh: None,
+        }
+    }
+
     /// Its identity.
     #[must_use]
     pub fn key(&self) -> &EndpointKey {
         &self.record.endpoint.key
+    }
+
+    /// What is wanted of the store that it has not confirmed yet.
+    #[must_use]
+    pub fn pending(&self) -> Option<Wanted> {
+        match (self.writing, self.wanted) {
+            (Some(writing), Some(wanted)) => Some(writing.then(wanted)),
+            (writing, wanted) => wanted.or(writing),
+        }
     }
 }
 
@@ -79,6 +132,18 @@ impl Index {
     /// [`Index::insert`] to change the address.
     pub fn get_mut(&mut self, key: &EndpointKey) -> Option<&mut Entry> {
         self.entries.get_mut(*self.keys.get(key)? as usize)
+    }
+
+    /// Where [`Index::at`] finds an endpoint, until it is removed.
+    #[must_use]
+    pub fn position(&self, key: &EndpointKey) -> Option<u32> {
+        self.keys.get(key).copied()
+    }
+
+    /// The endpoint at a position.
+    #[must_use]
+    pub fn at(&self, position: u32) -> Option<&Entry> {
+        self.entries.get(position as usize)
     }
 
     /// Puts an endpoint in, in place of the one with its key, which is returned.
@@ -182,11 +247,11 @@ mod tests {
 
     fn entry(tunnel: &str, node: &str, connector: &str) -> Entry {
         Entry {
-            record: Arc::new(record(tunnel, node, connector)),
-            revision: None,
-            dirty: true,
-            attempted: false,
-            heard: None,
+            wanted: Some(Wanted::Announce),
+            ..Entry::stored(
+                Arc::new(record(tunnel, node, connector)),
+                Revision::default(),
+            )
         }
     }
 

@@ -1,13 +1,18 @@
 //! The registry: what every way in calls, whatever the store is.
 
 pub mod call;
+#[cfg(test)]
+pub(crate) mod cluster;
 pub mod core;
+pub mod doubt;
 pub mod events;
+mod holding;
 pub mod lives;
 pub mod order;
 pub mod patience;
 pub mod presence;
 pub mod queue;
+pub mod refresh;
 pub mod restore;
 #[cfg(test)]
 mod rules;
@@ -16,6 +21,7 @@ pub mod sync;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod view;
+pub mod vouch;
 #[cfg(test)]
 mod world;
 
@@ -222,6 +228,7 @@ impl Registry {
                 change => self.inner.lock().core.apply(Now::read(), change),
             }
         }
+        self.read.send_replace(self.inner.lock().core.is_ready());
         // A change may have shown that something is to be written.
         self.writes.notify_one();
     }
@@ -243,8 +250,7 @@ impl Registry {
                 .core
                 .are_gone(Now::read(), &present, revision, from, KEYS_AT_ONCE);
         }
-        self.inner.lock().core.was_reset(revision);
-        self.read.send_replace(true);
+        self.inner.lock().core.was_reset(Kind::Endpoint, revision);
     }
 
     /// Looks at the endpoints at positions `from..from + count`; returns whether

@@ -8,19 +8,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backend::Revision;
-use crate::index::{Entry, Index};
-use crate::lease::{Lease, Timing};
+use crate::index::{Entry, Index, Wanted};
+use crate::lease::Timing;
 use crate::map::Map;
-use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name};
+use crate::pods::Pods;
+use crate::record::{Endpoint, EndpointKey, EndpointRecord, Kind, Name};
 use crate::registry::events::{Event, Events};
 use crate::registry::lives::Lives;
 use crate::registry::order::{self, Candidate, Standing};
 use crate::registry::patience::Patience;
 use crate::registry::presence::Presence;
 use crate::registry::queue::Queue;
+use crate::registry::refresh::Refresh;
 use crate::registry::restore::{Ghost, Memory, Withdrawn};
 use crate::registry::view::Tally;
+use crate::registry::vouch::{Sharing, Vouch};
 use crate::registry::{Caller, ClosedBy, ConnectionId, Limits, Refusal};
+use crate::replicas::Replicas;
 use crate::time::Now;
 
 /// How a registry is set up.
@@ -28,6 +32,11 @@ use crate::time::Now;
 pub struct Setup {
     /// Who this replica is, as the holder of leases. Must outlive a restart.
     pub identity: Arc<str>,
+    /// The uid of the pod that this replica runs in; its callers on loopback are
+    /// in it, too.
+    pub pod: Option<uuid::Uuid>,
+    /// How it shares the store with other replicas; none when the store is its own.
+    pub sharing: Option<Sharing>,
     /// When something silent goes.
     pub timing: Timing,
     /// How much is kept.
@@ -53,11 +62,17 @@ pub struct Core {
     /// The deletes among them that were made, in the order of revisions.
     pub(super) deleted: VecDeque<(Revision, EndpointKey)>,
     pub(super) patience: Patience,
-    random: fastrand::Rng,
+    pub(super) replicas: Replicas,
+    pub(super) pods: Pods,
+    pub(super) vouch: Vouch,
+    pub(super) refresh: Refresh,
+    /// How many replicas live, as of the last renewal of the own lease.
+    pub(super) living: usize,
+    pub(super) random: fastrand::Rng,
     /// The counted time at which this process started.
     pub(super) started: Instant,
-    /// Whether the store has been read.
-    pub(super) ready: bool,
+    /// The kinds of records that have been read from the store.
+    pub(super) read: [bool; Kind::ALL.len()],
     /// Endpoints by their health as of the last sweep, and of the one under way.
     pub(super) tally: Tally,
     pub(super) counting: Tally,
@@ -101,9 +116,14 @@ impl Core {
             settled: Vec::new(),
             deleted: VecDeque::new(),
             patience: Patience::new(now.mono),
+            replicas: Replicas::new(now.mono),
+            pods: Pods::default(),
+            vouch: Vouch::default(),
+            refresh: Refresh::default(),
+            living: 1,
             random,
             started: now.mono,
-            ready: false,
+            read: Default::default(),
             tally: Tally::default(),
             counting: Tally::default(),
         }
@@ -117,10 +137,11 @@ impl Core {
         &mut self,
         now: Now,
         caller: &Caller,
-        endpoint: Endpoint,
+        mut endpoint: Endpoint,
     ) -> Result<Registered, Refusal> {
         let at = self.patience.counted(now.mono);
         let key = endpoint.key.clone();
+        endpoint.pod = self.pod_of(caller);
         if self.memory.tombstones.get(&key, at) == Some(&Withdrawn::Nothing) {
             self.events.counts.absorbed += 1;
             return Ok(Registered::Absorbed);
@@ -129,13 +150,14 @@ impl Core {
         if known.is_none() {
             self.room_for(&key)?;
         }
-        let unchanged = known.is_some_and(|entry| entry.record.endpoint == endpoint);
+        let known = self.index.get(&key);
+        let unchanged =
+            known.is_some_and(|entry| entry.record.is_static || entry.record.endpoint == endpoint);
         if unchanged {
             self.heard(now, caller, &key, at);
         } else {
             self.memory.ghosts.take(&key, at);
-            let lease = self.held(now, &key.node);
-            self.put(now, endpoint, lease, Some(at));
+            self.put(now, endpoint, Some(at));
             self.call(caller, &key.node, at);
         }
         Ok(match self.queue.contains(&key) {
@@ -169,7 +191,7 @@ impl Core {
         } else if self.memory.tombstones.get(key, at).is_some() {
             self.events.counts.absorbed += 1;
         } else if let Some((_, ghost)) = self.memory.ghosts.take(key, at) {
-            self.revive(now, key, &ghost, at);
+            self.revive(now, caller, key, &ghost, at);
             self.call(caller, &key.node, at);
         } else {
             self.events.counts.unknown_renewals += 1;
@@ -178,17 +200,18 @@ impl Core {
     }
 
     /// Brings back an endpoint that has gone: gost never registers twice.
-    fn revive(&mut self, now: Now, key: &EndpointKey, ghost: &Ghost, at: Instant) {
+    fn revive(&mut self, now: Now, caller: &Caller, key: &EndpointKey, ghost: &Ghost, at: Instant) {
         self.events.counts.restored += 1;
         self.events.push(Event::Restored(key.clone()));
-        let lease = self.held(now, &key.node);
-        let endpoint = ghost.record.endpoint.clone();
-        self.put(now, endpoint, lease, Some(at));
+        let endpoint = Endpoint {
+            pod: self.pod_of(caller),
+            ..ghost.record.endpoint.clone()
+        };
+        self.put(now, endpoint, Some(at));
         // Had this been known, it would not have gone.
         self.presence.interval(&key.node, ghost.longest, at);
         self.interval(&key.node, ghost.heard, at);
-        let lease = self.held(now, &key.node);
-        self.set_lease(now, key, lease);
+        self.want(now, key, Wanted::Hold);
     }
 
     /// A connector was withdrawn. Returns whether a write is queued.
@@ -197,10 +220,17 @@ impl Core {
         self.memory.ghosts.take(key, at);
         self.memory.claims.take(key, at);
         self.call(caller, &key.node, at);
+        if self
+            .index
+            .get(key)
+            .is_some_and(|entry| entry.record.is_static)
+        {
+            return false;
+        }
         let mut found = self.memory.tombstones.get(key, at).copied();
-        if self.take_out(now, key).is_some() {
+        if self.take_out(now, key, at).is_some() {
             found = Some(Withdrawn::Something);
-        } else if !self.ready && !self.leaving.contains_key(key) {
+        } else if !self.is_ready() && !self.leaving.contains_key(key) {
             // The store may hold it.
             self.leaving.insert(key.clone(), Leaving::Stored(None));
             self.queue.push(key, now.mono);
@@ -222,16 +252,16 @@ impl Core {
     ) -> Result<Vec<Arc<EndpointRecord>>, Refusal> {
         let at = self.patience.counted(now.mono);
         self.presence.call_without_node(caller.connection);
-        if !self.ready {
+        if !self.is_ready() {
             return Err(Refusal::NotReady);
         }
         let candidates = self
             .index
             .of_tunnel(tunnel)
-            .filter(|entry| !own_host(caller, entry) || self.surely_runs(&entry.key().node, at))
+            .filter(|entry| self.may_offer(caller, entry, at))
             .map(|entry| Candidate {
                 record: Arc::clone(&entry.record),
-                standing: match self.doubt(entry) {
+                standing: match self.doubt(entry, at) {
                     None => Standing::Healthy,
                     Some(_) => Standing::Doubtful { heard: entry.heard },
                 },
@@ -240,64 +270,12 @@ impl Core {
         Ok(order::route(candidates, &mut self.random))
     }
 
-    fn surely_runs(&self, node: &Name, at: Instant) -> bool {
-        self.presence.surely_runs(node, at) && !self.is_challenged(node)
-    }
-
-    /// Whether `node` may be a previous life. One that is connected is none.
-    fn is_challenged(&self, node: &Name) -> bool {
-        self.lives.is_challenged(node) && !self.presence.is_connected(node)
-    }
-
-    /// Why an endpoint may be gone, if so.
-    #[must_use]
-    pub fn doubt(&self, entry: &Entry) -> Option<Doubt> {
-        let node = &entry.key().node;
-        if !entry.record.lease.is_held() {
-            Some(Doubt::Released)
-        } else if self.presence.is_suspect(node) {
-            Some(Doubt::Suspect)
-        } else if self.is_challenged(node) {
-            Some(Doubt::Challenged)
-        } else if entry.heard.is_none() {
-            Some(Doubt::Unheard)
-        } else {
-            None
-        }
-    }
-
     /// A connection has ended.
     pub fn closed(&mut self, connection: ConnectionId, by: ClosedBy) {
         for node in self.presence.closed(connection, by) {
             self.events.counts.suspected += 1;
             self.events.push(Event::Suspect(node));
-        }
-    }
-
-    /// Something was heard of an endpoint that is known.
-    fn heard(&mut self, now: Now, caller: &Caller, key: &EndpointKey, at: Instant) {
-        self.call(caller, &key.node, at);
-        let Some(entry) = self.index.get_mut(key) else {
-            return;
-        };
-        let before = entry.heard.replace(at);
-        let (is_held, held_for) = (entry.record.lease.is_held(), entry.record.lease.duration());
-        self.interval(&key.node, before, at);
-        // What is learnt of a slow node is written down, for the next start; not
-        // each fluctuation.
-        let outgrown = self.base_time(&key.node) > held_for.mul_f64(1.5);
-        if !is_held || outgrown {
-            let lease = self.held(now, &key.node);
-            self.set_lease(now, key, lease);
-        }
-    }
-
-    /// An endpoint of `node` was heard at `at`, and `before` that.
-    fn interval(&mut self, node: &Name, before: Option<Instant>, at: Instant) {
-        let interval = before.map(|before| at.saturating_duration_since(before));
-        if let Some(interval) = interval.filter(|interval| self.setup.timing.is_believed(*interval))
-        {
-            self.presence.interval(node, interval, at);
+            self.vouch.suspects_changed();
         }
     }
 
@@ -316,55 +294,32 @@ impl Core {
         self.memory.ghosts.insert(key.clone(), ghost, at);
     }
 
-    /// A node made a call.
-    fn call(&mut self, caller: &Caller, node: &Name, at: Instant) {
-        self.presence.call(caller, node, at);
-        if self.lives.heard(node) {
-            self.events.push(Event::AddressShared(node.clone()));
-        }
-    }
-
-    pub(super) fn held(&self, now: Now, node: &Name) -> Lease {
-        let holder = Arc::clone(&self.setup.identity);
-        let interval = self.presence.longest_interval(node);
-        Lease::held(holder, now.wall, self.base_time(node)).renewed_every(interval)
-    }
-
-    pub(super) fn set_lease(&mut self, now: Now, key: &EndpointKey, lease: Lease) {
-        if let Some(entry) = self.index.get_mut(key) {
-            let endpoint = entry.record.endpoint.clone();
-            entry.record = Arc::new(EndpointRecord {
-                endpoint,
-                lease,
-                is_static: false,
-            });
-            entry.dirty = true;
-            self.queue.push(key, now.mono);
-        }
-    }
-
-    /// Puts in an endpoint that is to be written.
-    fn put(&mut self, now: Now, endpoint: Endpoint, lease: Lease, heard: Option<Instant>) {
-        let key = endpoint.key.clone();
-        let record = EndpointRecord {
-            endpoint,
-            lease,
-            is_static: false,
-        };
-        let (revision, attempted) = match self.index.get(&key) {
-            Some(entry) => (entry.revision, entry.attempted),
-            None => match self.leaving.remove(&key) {
-                Some(Leaving::Stored(revision)) => (revision, true),
-                Some(Leaving::Deleted(_)) | None => (None, false),
-            },
-        };
+    /// Puts in an endpoint that was announced, to be written with a lease of ours.
+    pub(super) fn put(&mut self, now: Now, endpoint: Endpoint, heard: Option<Instant>) {
         let at = self.patience.counted(now.mono);
+        let key = endpoint.key.clone();
+        let left = self.leaving.remove(&key);
+        self.memory.withdrawn.take(&key, at);
+        let before = self.index.get(&key);
         let entry = Entry {
-            record: Arc::new(record),
-            revision,
-            dirty: true,
-            attempted,
+            record: Arc::new(EndpointRecord {
+                lease: self.held(now, &key.node),
+                endpoint,
+                is_static: false,
+            }),
+            revision: match (before, left) {
+                (Some(entry), _) => entry.revision,
+                (None, Some(Leaving::Stored(revision))) => revision,
+                (None, Some(Leaving::Deleted(_)) | None) => None,
+            },
+            wanted: Some(Wanted::Announce),
+            writing: before.and_then(|entry| entry.writing),
+            attempted: match before {
+                Some(entry) => entry.attempted,
+                None => matches!(left, Some(Leaving::Stored(_))),
+            },
             heard,
+            refresh: None,
         };
         self.insert(entry, at);
         self.queue.push(&key, now.mono);
@@ -398,12 +353,15 @@ impl Core {
     }
 
     /// Takes out an endpoint and queues its removal from the store.
-    pub(super) fn take_out(&mut self, now: Now, key: &EndpointKey) -> Option<Entry> {
+    pub(super) fn take_out(&mut self, now: Now, key: &EndpointKey, at: Instant) -> Option<Entry> {
         let entry = self.remove(key)?;
         // What was never handed out cannot be in the store.
         if entry.attempted || entry.revision.is_some() || !self.queue.cancel(key) {
             let leaving = Leaving::Stored(entry.revision);
             self.leaving.insert(key.clone(), leaving);
+            if self.setup.sharing.is_some() {
+                self.memory.withdrawn.insert(key.clone(), (), at);
+            }
             self.queue.push(key, now.mono);
         }
         Some(entry)
@@ -417,23 +375,4 @@ impl Core {
         }
         Some(entry)
     }
-}
-
-/// Whether an endpoint is on the caller's own host: dialling its address would
-/// lead the caller to itself.
-fn own_host(caller: &Caller, entry: &Entry) -> bool {
-    entry.record.endpoint.address.host().is(caller.host)
-}
-
-/// Why an endpoint may be gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Doubt {
-    /// Nobody maintains it any more.
-    Released,
-    /// The peer closed the last connection that carried its node's calls.
-    Suspect,
-    /// Its node may be a previous life of another at its address.
-    Challenged,
-    /// It was read from the store and has not been heard since.
-    Unheard,
 }

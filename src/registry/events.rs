@@ -34,6 +34,10 @@ pub struct Counts {
     pub superseded: u64,
     /// Endpoints that a renewal brought back.
     pub restored: u64,
+    /// Endpoints that were taken over from a replica that had ceased to vouch.
+    pub taken_over: u64,
+    /// Leases of endpoints that were written anew for their age.
+    pub refreshed: u64,
     /// Late calls that a Deregister had overtaken.
     pub absorbed: u64,
     /// Renewals of what nobody registered here.

@@ -109,20 +109,37 @@ impl Presence {
         self.nodes.is_empty()
     }
 
-    /// `caller` made a call for `node`: it lives.
-    pub fn call(&mut self, caller: &Caller, node: &Name, now: Instant) {
+    /// `caller` made a call for `node`: it lives. Returns whether it was suspect.
+    pub fn call(&mut self, caller: &Caller, node: &Name, now: Instant) -> bool {
         let connection = self.connections.entry(caller.connection).or_default();
         connection.calls = connection.calls.saturating_add(1);
         let Some(known) = self.nodes.get_mut(node) else {
-            return;
+            return false;
         };
         known.heard = Some(now);
-        known.suspect = false;
+        let was_suspect = std::mem::take(&mut known.suspect);
         known.lasting = caller.lasting;
         if !known.connections.contains(&caller.connection) {
             known.connections.push(caller.connection);
             connection.nodes.insert(node.clone());
         }
+        was_suspect
+    }
+
+    /// The nodes that are suspect, in order; of more than `most` those that were
+    /// heard last.
+    #[must_use]
+    pub fn suspects(&self, most: usize) -> Vec<Name> {
+        let suspect = self.nodes.iter().filter(|(_, node)| node.suspect);
+        let mut suspects: Vec<_> = suspect.map(|(name, node)| (node.heard, name)).collect();
+        suspects.sort_unstable_by(|a, b| b.cmp(a));
+        let mut names: Vec<Name> = suspects
+            .into_iter()
+            .take(most)
+            .map(|(_, name)| name.clone())
+            .collect();
+        names.sort_unstable();
+        names
     }
 
     /// `node` renews at this interval, as seen or as told by the store.

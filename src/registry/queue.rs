@@ -23,6 +23,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub enum Ended {
     /// The store holds what was to be written.
     Done,
+    /// Nothing was written, because nothing had to be.
+    Needless,
     /// Somebody else was first; decide and write anew, soon.
     Conflict,
     /// The store will not take this record for now.
@@ -145,24 +147,26 @@ impl<K: Clone + Eq + Hash> Queue<K> {
             return true;
         };
         self.in_flight = self.in_flight.saturating_sub(1);
-        if how == Ended::Unavailable {
+        match how {
             // Those that fail together are one failure.
-            if self.paused_until.is_none_or(|until| now >= until) {
+            Ended::Unavailable if self.paused_until.is_none_or(|until| now >= until) => {
                 self.outage = self.outage.saturating_add(1);
                 let wait = spread(backoff(self.outage, LONGEST_PAUSE), &mut self.random);
                 self.paused_until = Some(now + wait);
             }
-        } else {
-            self.outage = 0;
-            self.paused_until = None;
+            Ended::Unavailable | Ended::Needless => {}
+            Ended::Done | Ended::Conflict | Ended::Refused => {
+                self.outage = 0;
+                self.paused_until = None;
+            }
         }
         let wait = match how {
-            Ended::Done if slot.state != SlotState::Again => {
+            Ended::Done | Ended::Needless if slot.state != SlotState::Again => {
                 self.arrivals.remove(&slot.arrival);
                 self.slots.remove(key);
                 return true;
             }
-            Ended::Done => {
+            Ended::Done | Ended::Needless => {
                 slot.failures = 0;
                 Duration::ZERO
             }

@@ -15,7 +15,10 @@ pub const GHOST_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 pub const TOMBSTONE_FOR: Duration = Duration::from_secs(5);
 /// How long a Renew for something unknown is remembered.
 pub const CLAIM_FOR: Duration = Duration::from_secs(5 * 60);
-/// At most so many ghosts, and as many tombstones and claims; the oldest goes first.
+/// How long after a withdrawal a write that was given to the store before it may
+/// still come true: a server that hangs makes what it was asked for when it thaws.
+pub const WITHDRAWN_FOR: Duration = Duration::from_secs(10 * 60);
+/// At most so many ghosts, and as many of the others; the oldest goes first.
 pub const MAX_REMEMBERED: usize = 50_000;
 
 /// What a replica remembers of endpoints that it does not have.
@@ -28,6 +31,9 @@ pub struct Memory {
     pub tombstones: Remembered<EndpointKey, Withdrawn>,
     /// Renewals of what is not known yet.
     pub claims: Remembered<EndpointKey, ()>,
+    /// What was withdrawn from a store that may still make a write of ours that
+    /// it had been given before.
+    pub withdrawn: Remembered<EndpointKey, ()>,
 }
 
 /// An endpoint that has gone, and what was known of it.
@@ -56,6 +62,7 @@ impl Default for Memory {
             ghosts: Remembered::new(GHOST_FOR, MAX_REMEMBERED),
             tombstones: Remembered::new(TOMBSTONE_FOR, MAX_REMEMBERED),
             claims: Remembered::new(CLAIM_FOR, MAX_REMEMBERED),
+            withdrawn: Remembered::new(WITHDRAWN_FOR, MAX_REMEMBERED),
         }
     }
 }
@@ -66,5 +73,6 @@ impl Memory {
         self.ghosts.forget_old(now);
         self.tombstones.forget_old(now);
         self.claims.forget_old(now);
+        self.withdrawn.forget_old(now);
     }
 }

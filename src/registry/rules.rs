@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::backend::file::File;
 use crate::backend::memory::Memory;
+use crate::record::EndpointRecord;
 use crate::record::Kind;
 use crate::registry::core::Registered;
 use crate::registry::testing::setup;
@@ -42,6 +43,7 @@ mod calls;
 mod liveness;
 mod lives;
 mod restoring;
+mod sharing;
 
 #[tokio::test]
 async fn before_the_store_was_read_get_refuses() {

@@ -2,12 +2,13 @@
 //! mean, and what the watch tells. Pure, like all of [`Core`].
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::backend::{Change, Revision, Stored, Write, WriteError, endpoint_keys};
-use crate::index::Entry;
+use crate::index::{Entry, Wanted};
+use crate::lease::Lease;
 use crate::map::Set;
-use crate::record::{EndpointKey, EndpointRecord, Key, Kind, Record};
+use crate::pods::PodState;
+use crate::record::{Endpoint, EndpointKey, EndpointRecord, Key, Kind, Record};
 use crate::registry::core::{Core, Leaving};
 use crate::registry::events::Event;
 use crate::registry::queue::Ended;
@@ -26,7 +27,7 @@ impl Core {
                     return Some((Made { key, what }, write));
                 }
                 None => {
-                    if self.queue.ended(&key, Ended::Done, now.mono) {
+                    if self.queue.ended(&key, Ended::Needless, now.mono) {
                         self.settled.push(key);
                     }
                 }
@@ -47,12 +48,21 @@ impl Core {
                 Leaving::Deleted(_) => None,
             };
         }
-        let entry = self.index.get_mut(key).filter(|entry| entry.dirty)?;
+        let entry = self.index.get(key)?;
+        let wanted = entry.wanted?;
+        let at = self.patience.counted(now.mono);
+        if entry.revision.is_none() && self.pod_state(entry, at) == PodState::Gone {
+            // Nothing is made for a pod that is gone.
+            self.remove(key);
+            return None;
+        }
+        let entry = self.index.get_mut(key)?;
         // What waited long is dated when it is written, not when it was wished.
         let record = Arc::make_mut(&mut entry.record);
         record.lease.renew_time = now.wall;
-        // A change that comes while this write is under way sets it again.
-        entry.dirty = false;
+        // A change that comes while this write is under way wants another one.
+        entry.wanted = None;
+        entry.writing = Some(wanted);
         entry.attempted = true;
         let record = Record::Endpoint(Arc::clone(&entry.record));
         Some(match entry.revision {
@@ -71,16 +81,17 @@ impl Core {
         let key = &made.key;
         let ended = match result {
             Ok(revision) => {
-                self.holds_now(made, *revision);
+                self.holds_now(now, made, *revision);
                 Ended::Done
             }
             Err(error) => {
                 if let Some(entry) = self.index.get_mut(key) {
-                    entry.dirty = true;
+                    entry.wanted = entry.pending();
+                    entry.writing = None;
                 }
                 match error {
                     WriteError::Conflict(current) => {
-                        self.holds_instead(key, current.as_deref().map(|stored| stored.revision));
+                        self.holds_instead(now, key, current.as_deref());
                         Ended::Conflict
                     }
                     WriteError::Refused(_) => Ended::Refused,
@@ -88,56 +99,157 @@ impl Core {
                 }
             }
         };
-        self.queue.ended(key, ended, now.mono)
+        let settled = self
+            .index
+            .get(key)
+            .is_none_or(|entry| entry.wanted.is_none())
+            && !matches!(self.leaving.get(key), Some(Leaving::Stored(_)));
+        match ended {
+            // Somebody else has seen to it: there is nothing to try again.
+            Ended::Conflict if settled => self.queue.ended(key, Ended::Done, now.mono),
+            ended => self.queue.ended(key, ended, now.mono),
+        }
     }
 
     /// A write was made, at this revision.
-    fn holds_now(&mut self, made: &Made, revision: Revision) {
-        if let Some(entry) = self.index.get_mut(&made.key) {
+    fn holds_now(&mut self, now: Now, made: &Made, revision: Revision) {
+        let key = &made.key;
+        if let Some(entry) = self.index.get_mut(key) {
+            entry.writing = None;
             entry.revision = match made.what {
                 Wrote::Record => entry.revision.max(Some(revision)),
                 // Registered anew while the delete was under way.
                 Wrote::Delete => None,
             };
+            let at = self.patience.counted(now.mono);
+            self.schedule(key, at, true);
         }
-        if let Some(leaving) = self.leaving.get_mut(&made.key) {
+        if let Some(leaving) = self.leaving.get_mut(key) {
             *leaving = match made.what {
                 Wrote::Record => Leaving::Stored(Some(revision)),
                 Wrote::Delete => Leaving::Deleted(revision),
             };
             if made.what == Wrote::Delete {
-                self.deleted.push_back((revision, made.key.clone()));
+                self.deleted.push_back((revision, key.clone()));
             }
         }
     }
 
-    /// The store holds something else than a write expected: at this revision,
-    /// or nothing.
-    fn holds_instead(&mut self, key: &EndpointKey, revision: Option<Revision>) {
-        if let Some(entry) = self.index.get_mut(key) {
-            entry.revision = revision;
-        }
+    /// The store holds something else than a write expected, or nothing.
+    fn holds_instead(&mut self, now: Now, key: &EndpointKey, current: Option<&Stored>) {
         if let Some(leaving) = self.leaving.get_mut(key) {
-            *leaving = Leaving::Stored(revision);
+            *leaving = Leaving::Stored(current.map(|stored| stored.revision));
+            return;
+        }
+        match current.map(|stored| (&stored.record, stored.revision)) {
+            Some((Record::Endpoint(record), revision)) => {
+                self.changed_by_another(now, Arc::clone(record), revision);
+            }
+            _ => self.removed_by_another(now, key),
+        }
+    }
+
+    /// Somebody else wrote an endpoint that is known here.
+    fn changed_by_another(&mut self, now: Now, record: Arc<EndpointRecord>, revision: Revision) {
+        let key = record.endpoint.key.clone();
+        let Some(entry) = self.index.get(&key) else {
+            return;
+        };
+        match entry.pending() {
+            Some(wanted) if self.is_still_due(wanted, &entry.record, &record) => {
+                let Some(entry) = self.index.get_mut(&key) else {
+                    return;
+                };
+                entry.revision = Some(revision);
+                if wanted != Wanted::Announce {
+                    // Only the lease is ours to write.
+                    let lease = entry.record.lease.clone();
+                    let endpoint = record.endpoint.clone();
+                    self.replace(endpoint, lease, &key);
+                }
+                self.queue.push(&key, now.mono);
+            }
+            _ => self.adopt(now, record, revision),
+        }
+    }
+
+    /// Whether what is `wanted` is to be written though the store holds `theirs`
+    /// now: nobody who maintains it is written over.
+    fn is_still_due(&self, wanted: Wanted, ours: &EndpointRecord, theirs: &EndpointRecord) -> bool {
+        let holder = theirs.lease.holder.as_ref();
+        let mine = holder == Some(&self.setup.identity);
+        let free = mine || holder.is_none_or(|holder| self.has_run_out(holder));
+        !theirs.is_static
+            && match wanted {
+                Wanted::Announce => free || ours.endpoint != theirs.endpoint,
+                Wanted::Hold => free,
+                Wanted::Refresh | Wanted::Release => mine,
+            }
+    }
+
+    fn replace(&mut self, endpoint: Endpoint, lease: Lease, key: &EndpointKey) {
+        let Some(entry) = self.index.get(key) else {
+            return;
+        };
+        let entry = Entry {
+            record: Arc::new(EndpointRecord {
+                endpoint,
+                lease,
+                is_static: false,
+            }),
+            ..*entry
+        };
+        self.index.insert(entry);
+    }
+
+    /// Somebody else removed an endpoint that is known here.
+    fn removed_by_another(&mut self, now: Now, key: &EndpointKey) {
+        let Some(entry) = self.index.get_mut(key) else {
+            return;
+        };
+        if matches!(entry.pending(), Some(Wanted::Announce | Wanted::Hold)) {
+            // Announced or heard meanwhile: it is made anew.
+            entry.revision = None;
+            entry.wanted = entry.pending();
+            self.queue.push(key, now.mono);
+            return;
+        }
+        let longest = self.presence.longest_interval(&key.node);
+        if let Some(entry) = self.remove(key) {
+            let at = self.patience.counted(now.mono);
+            self.leave_ghost(key, entry, longest, at);
+            self.events.counts.expired += 1;
+            self.events.push(Event::Expired(key.clone()));
         }
     }
 
     /// The watch tells a change.
     pub fn apply(&mut self, now: Now, change: Change) {
         match change {
-            Change::Reset(Kind::Replica, ..) | Change::Delete(Key::Replica(_), _) => {}
             Change::Reset(Kind::Endpoint, all, revision) => {
                 let present = endpoint_keys(&all);
                 for stored in all {
                     self.was_put(now, stored);
                 }
                 self.are_gone(now, &present, revision, 0, usize::MAX);
-                self.was_reset(revision);
+                self.was_reset(Kind::Endpoint, revision);
+            }
+            Change::Reset(Kind::Replica, all, revision) => {
+                self.replicas_were_reset(now, &all, revision);
+                self.was_reset(Kind::Replica, revision);
             }
             Change::Put(stored) => {
                 let revision = stored.revision;
-                self.was_put(now, stored);
-                self.caught_up(revision);
+                match &stored.record {
+                    Record::Replica(record) => self.replica_was_put(now, record, revision),
+                    Record::Endpoint(_) => {
+                        self.was_put(now, stored);
+                        self.caught_up(revision);
+                    }
+                }
+            }
+            Change::Delete(Key::Replica(identity), revision) => {
+                self.replica_was_deleted(now, &identity, revision);
             }
             Change::Delete(Key::Endpoint(key), revision) => {
                 self.was_deleted(now, &key, revision);
@@ -168,10 +280,12 @@ impl Core {
         }
     }
 
-    /// All that the store held at `revision` was compared.
-    pub fn was_reset(&mut self, revision: Revision) {
-        self.caught_up(revision);
-        self.ready = true;
+    /// All of a kind that the store held at `revision` was compared.
+    pub fn was_reset(&mut self, kind: Kind, revision: Revision) {
+        if kind == Kind::Endpoint {
+            self.caught_up(revision);
+        }
+        self.read[kind as usize] = true;
     }
 
     /// The store holds this. What did not change is not touched.
@@ -195,75 +309,59 @@ impl Core {
             }
             None => {}
         }
-        let heard = match self.index.get_mut(&key) {
-            None => None,
-            Some(entry) => {
-                // While a write of ours is wanted or under way, that decides.
-                let news = entry.revision.is_some_and(|known| known < revision);
-                if !news {
-                    return;
-                }
-                entry.revision = Some(revision);
-                if entry.dirty || self.queue.contains(&key) {
-                    return;
-                }
-                entry.heard
+        if let Some(entry) = self.index.get(&key) {
+            if entry.revision.is_some_and(|known| known < revision) {
+                self.changed_by_another(now, record, revision);
             }
-        };
-        self.adopt(now, record, revision, heard);
+        } else if self.is_thawed(now, &record) {
+            let leaving = Leaving::Stored(Some(revision));
+            self.leaving.insert(key.clone(), leaving);
+            self.queue.push(&key, now.mono);
+        } else {
+            self.adopt(now, record, revision);
+        }
+    }
+
+    /// Whether a record that appears is a write of ours from before it was
+    /// withdrawn, which the store has made only now.
+    fn is_thawed(&mut self, now: Now, record: &EndpointRecord) -> bool {
+        let at = self.patience.counted(now.mono);
+        record.lease.holder.as_ref() == Some(&self.setup.identity)
+            && self
+                .memory
+                .withdrawn
+                .get(&record.endpoint.key, at)
+                .is_some()
     }
 
     /// Takes over what the store tells of an endpoint.
-    fn adopt(
-        &mut self,
-        now: Now,
-        record: Arc<EndpointRecord>,
-        revision: Revision,
-        heard: Option<Instant>,
-    ) {
+    fn adopt(&mut self, now: Now, record: Arc<EndpointRecord>, revision: Revision) {
         let key = record.endpoint.key.clone();
         let at = self.patience.counted(now.mono);
         self.memory.ghosts.take(&key, at);
         let claimed = self.memory.claims.take(&key, at).map(|(since, ())| since);
-        let maintained = record.lease.is_held();
         let told = record.lease.interval();
+        if let Some(holder) = &record.lease.holder {
+            self.replicas.expect(holder);
+        }
+        let before = self.index.get(&key);
         let entry = Entry {
-            record,
-            revision: Some(revision),
-            dirty: false,
-            attempted: true,
-            heard: heard.max(claimed),
+            heard: before.and_then(|entry| entry.heard).max(claimed),
+            writing: before.and_then(|entry| entry.writing),
+            ..Entry::stored(record, revision)
         };
         self.insert(entry, at);
-        if let Some(interval) = told.filter(|_| maintained) {
+        if let Some(interval) = told {
             self.presence.interval(&key.node, interval, at);
         }
-        if claimed.is_some() && !maintained {
-            let lease = self.held(now, &key.node);
-            self.set_lease(now, &key, lease);
-        }
+        self.schedule(&key, at, false);
+        self.hold(now, &key, at);
     }
 
     fn was_deleted(&mut self, now: Now, key: &EndpointKey, revision: Revision) {
-        let Some(entry) = self.index.get_mut(key) else {
-            return;
-        };
-        if entry.revision.is_none_or(|known| known > revision) {
-            return;
-        }
-        if entry.dirty || self.queue.contains(key) {
-            // Heard again meanwhile: it is made anew.
-            entry.revision = None;
-            entry.dirty = true;
-            self.queue.push(key, now.mono);
-            return;
-        }
-        let longest = self.presence.longest_interval(&key.node);
-        if let Some(entry) = self.remove(key) {
-            let at = self.patience.counted(now.mono);
-            self.leave_ghost(key, entry, longest, at);
-            self.events.counts.expired += 1;
-            self.events.push(Event::Expired(key.clone()));
+        let known = self.index.get(key).and_then(|entry| entry.revision);
+        if known.is_some_and(|known| known <= revision) {
+            self.removed_by_another(now, key);
         }
     }
 

@@ -51,6 +51,8 @@ pub(crate) fn record(tunnel: &str, node: &str, connector: &str) -> EndpointRecor
 pub(crate) fn setup() -> Setup {
     Setup {
         identity: "here".into(),
+        pod: None,
+        sharing: None,
         timing: Timing::default(),
         limits: Limits::default(),
         seed: 1,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::index::Entry;
 use crate::listing::{Filter, Health, Row};
 use crate::record::EndpointKey;
-use crate::registry::core::{Core, Doubt};
+use crate::registry::core::Core;
+use crate::registry::doubt::Doubt;
 use crate::registry::events::Counts;
 use crate::time::Now;
 
@@ -22,6 +23,12 @@ pub struct Tally {
     pub challenged: u64,
     /// Read from the store and not heard since the start.
     pub unheard: u64,
+    /// The lease of the replica that holds them was not seen to be renewed.
+    pub holder_silent: u64,
+    /// Their pod was asked to end.
+    pub terminating: u64,
+    /// Held by this replica, in whichever health.
+    pub held: u64,
 }
 
 impl Tally {
@@ -32,6 +39,8 @@ impl Tally {
             Some(Doubt::Suspect) => &mut self.suspect,
             Some(Doubt::Challenged) => &mut self.challenged,
             Some(Doubt::Unheard) => &mut self.unheard,
+            Some(Doubt::HolderSilent) => &mut self.holder_silent,
+            Some(Doubt::Terminating) => &mut self.terminating,
         };
         *count += 1;
     }
@@ -52,6 +61,13 @@ pub struct Figures {
     pub tally: Tally,
     /// Endpoints that a renewal would bring back.
     pub ghosts: usize,
+    /// Replicas that live, as far as can be seen, this one among them.
+    pub replicas: usize,
+    /// How long ago a shared store gave its last sign of life; none before the
+    /// first, and when the store is not shared.
+    pub contact_age: Option<Duration>,
+    /// Times that somebody else had changed this replica's own lease.
+    pub disturbed: u64,
     /// Writes that wait or are under way.
     pub queue: usize,
     /// How long the oldest of them has been in the queue.
@@ -69,12 +85,19 @@ impl Core {
     #[must_use]
     pub fn figures(&self, now: Now) -> Figures {
         Figures {
-            ready: self.ready,
+            ready: self.is_ready(),
             endpoints: self.index.len(),
             tunnels: self.index.tunnels(),
             nodes: self.presence.len(),
             tally: self.tally,
             ghosts: self.memory.ghosts.len(),
+            replicas: self.living,
+            contact_age: self
+                .replicas
+                .time()
+                .last()
+                .map(|last| now.mono.saturating_duration_since(last)),
+            disturbed: self.vouch.disturbed,
             queue: self.queue.len(),
             queue_age: self.queue.oldest_age(now.mono),
             store_away: self.queue.store_is_away(),
@@ -86,7 +109,7 @@ impl Core {
     /// Whether the store has been read.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.ready
+        self.read.iter().all(|read| *read)
     }
 
     /// The keys at positions `from..from + count` that pass `filter`.
@@ -114,12 +137,9 @@ impl Core {
             address: endpoint.address.clone(),
             origin: endpoint.origin,
             holder: lease.holder.clone(),
-            health: match self.doubt(entry) {
+            health: match self.doubt(entry, at) {
                 None => Health::Healthy,
-                Some(Doubt::Released) => Health::Doubtful("released"),
-                Some(Doubt::Suspect) => Health::Doubtful("suspect"),
-                Some(Doubt::Challenged) => Health::Doubtful("challenged"),
-                Some(Doubt::Unheard) => Health::Doubtful("unheard"),
+                Some(doubt) => Health::Doubtful(doubt.as_str()),
             },
             heard_ago: entry.heard.map(|heard| at.saturating_duration_since(heard)),
             renew_time: lease.renew_time,

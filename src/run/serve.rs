@@ -60,6 +60,8 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
 
     let setup = Setup {
         identity: SOLE_HOLDER.into(),
+        pod: None,
+        sharing: None,
         timing: args.times.timing(),
         limits: args.limits.registry(),
         seed: fastrand::u64(..),

@@ -44,6 +44,8 @@ pub const NODE: &str = "db670b91-61a5-4f7c-8014-3bbe994446ea";
 pub async fn registry(tasks: &mut JoinSet<()>, cancelled: &CancellationToken) -> Arc<Registry> {
     let setup = Setup {
         identity: "test".into(),
+        pod: None,
+        sharing: None,
         timing: Timing::default(),
         limits: registry::Limits::default(),
         seed: 1,

@@ -111,6 +111,8 @@ async fn a_deregister_before_the_store_was_read_counts(mut w: World) {
     let everything =
         crate::backend::Change::Reset(Kind::Endpoint, vec![stored.clone()], stored.revision);
     core.apply(w.now, everything);
+    let nobody = crate::backend::Change::Reset(Kind::Replica, Vec::new(), stored.revision);
+    core.apply(w.now, nobody);
     assert!(
         core.get(w.now, &a.caller, &a.key.tunnel)
             .unwrap()

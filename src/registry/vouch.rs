@@ -1,0 +1,187 @@
+//! This replica's own lease, by which it vouches for what it holds: when it is
+//! written, and with what. Pure, like all of [`Core`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::backend::{Revision, Stored, Write, WriteError};
+use crate::record::replica::MAX_SUSPECTS;
+use crate::record::{Key, Record, ReplicaRecord};
+use crate::registry::core::Core;
+use crate::time::Now;
+
+/// The lease is renewed so many times in its validity.
+const RENEWALS: u32 = 4;
+/// All replicas together renew their leases so often a second at most.
+const RENEWALS_A_SECOND: f64 = 10.0;
+/// A change of the suspects is told at once, but not more often than this.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
+/// A renewal that failed is tried again after this part of the interval.
+const RETRY: u32 = 5;
+
+/// How this replica shares its store with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    /// How long its own lease is valid; it is renewed after a quarter.
+    pub validity: Duration,
+}
+
+/// The state of the own lease.
+#[derive(Debug, Default)]
+pub struct Vouch {
+    /// At which revision the store holds it.
+    revision: Option<Revision>,
+    /// When it was last handed out to be written.
+    written: Option<Instant>,
+    /// When it is to be written; none means now.
+    due: Option<Instant>,
+    /// Whether other suspects are to be told than were.
+    changed: bool,
+    /// Failures in a row.
+    failures: u32,
+    /// Times that somebody else had changed it.
+    pub(super) disturbed: u64,
+}
+
+impl Vouch {
+    /// The nodes that are suspect are others than were told.
+    pub fn suspects_changed(&mut self) {
+        self.changed = true;
+    }
+}
+
+impl Core {
+    /// How often the own lease is renewed: a quarter of its validity, and more
+    /// seldom when there are many replicas.
+    fn vouch_interval(&self, validity: Duration) -> Duration {
+        let many = self.living as f64 / RENEWALS_A_SECOND;
+        (validity / RENEWALS).max(Duration::from_secs_f64(many))
+    }
+
+    /// When the own lease is to be written, if the store is shared.
+    #[must_use]
+    pub fn vouch_due(&self, now: Now) -> Option<Instant> {
+        self.setup.sharing?;
+        let due = self.vouch.due.unwrap_or(now.mono);
+        let soon = self.vouch.written.map_or(now.mono, |at| at + LEAST_PAUSE);
+        Some(match self.vouch.changed && self.vouch.failures == 0 {
+            true => due.min(soon),
+            false => due,
+        })
+    }
+
+    /// The own lease as it is to be written now; with `stopped` it is given up.
+    pub fn vouch(&mut self, now: Now, stopped: bool) -> Option<Write> {
+        let sharing = self.setup.sharing?;
+        self.living = self.replica_count();
+        let interval = self.vouch_interval(sharing.validity);
+        self.replicas.allow_gap(interval + interval / 2);
+        let duration = interval * RENEWALS;
+        let record = ReplicaRecord {
+            identity: Arc::clone(&self.setup.identity),
+            renew_time: now.wall,
+            duration_seconds: u32::try_from(duration.as_secs()).unwrap_or(u32::MAX),
+            stopped,
+            suspects: self.presence.suspects(MAX_SUSPECTS),
+        };
+        self.vouch.changed = false;
+        self.vouch.written = Some(now.mono);
+        let record = Record::Replica(Arc::new(record));
+        Some(match self.vouch.revision {
+            None => Write::Create(record),
+            Some(revision) => Write::Put(record, revision),
+        })
+    }
+
+    /// The write of the own lease has ended.
+    pub fn vouched(&mut self, now: Now, result: &Result<Revision, WriteError>) {
+        let Some(sharing) = self.setup.sharing else {
+            return;
+        };
+        let interval = self.vouch_interval(sharing.validity);
+        let spread = 0.9 + 0.1 * self.random.f64();
+        let wait = match result {
+            Ok(revision) => {
+                self.vouch.revision = self.vouch.revision.max(Some(*revision));
+                self.vouch.failures = 0;
+                interval.mul_f64(spread)
+            }
+            Err(error) => {
+                self.vouch.changed = true;
+                self.vouch.failures = self.vouch.failures.saturating_add(1);
+                if let WriteError::Conflict(current) = error {
+                    self.vouch.revision = current.as_ref().map(|stored| stored.revision);
+                    // The first time it is what an earlier life of this process left.
+                    self.vouch.disturbed += 1;
+                }
+                match (error, self.vouch.failures) {
+                    (WriteError::Conflict(_), 1) => Duration::ZERO,
+                    _ => (interval / RETRY).mul_f64(spread),
+                }
+            }
+        };
+        self.vouch.due = Some(now.mono + wait);
+    }
+
+    /// The watch tells the lease of a replica. That it tells the own one proves
+    /// that it would tell others.
+    pub(super) fn replica_was_put(
+        &mut self,
+        now: Now,
+        record: &Arc<ReplicaRecord>,
+        revision: Revision,
+    ) {
+        let at = self.patience.counted(now.mono);
+        if record.identity == self.setup.identity {
+            self.vouch.revision = self.vouch.revision.max(Some(revision));
+            self.replicas.contact(now.mono);
+        }
+        if self.is_ready() {
+            self.replicas.see_new(record, at);
+        } else {
+            self.replicas.see(record, at);
+        }
+    }
+
+    /// The watch tells that the lease of a replica is gone. The own one is made
+    /// anew at once.
+    pub(super) fn replica_was_deleted(
+        &mut self,
+        now: Now,
+        identity: &Arc<str>,
+        revision: Revision,
+    ) {
+        self.replicas.gone(identity);
+        if *identity == self.setup.identity {
+            self.vouch_was_deleted(now, revision);
+        }
+    }
+
+    fn vouch_was_deleted(&mut self, now: Now, revision: Revision) {
+        if self.vouch.revision.is_some_and(|known| known <= revision) {
+            self.vouch.revision = None;
+            self.vouch.due = Some(now.mono);
+        }
+    }
+
+    /// All leases of replicas that the store held at `revision`.
+    pub(super) fn replicas_were_reset(&mut self, now: Now, all: &[Stored], revision: Revision) {
+        let at = self.patience.counted(now.mono);
+        let own = Key::Replica(Arc::clone(&self.setup.identity));
+        let mut records = Vec::new();
+        let mut found = false;
+        for stored in all {
+            if let Record::Replica(record) = &stored.record {
+                if stored.record.key() == own {
+                    found = true;
+                    self.vouch.revision = self.vouch.revision.max(Some(stored.revision));
+                }
+                records.push(Arc::clone(record));
+            }
+        }
+        if !found {
+            self.vouch_was_deleted(now, revision);
+        }
+        self.replicas.reset(&records, at);
+    }
+}
