@@ -47,4 +47,5 @@ pub mod server;
 pub mod telemetry;
 pub mod time;
 pub mod upkeep;
+pub mod vouch;
 pub mod writeback;

@@ -35,6 +35,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::backend::{Backend, Change, Revision, Stored, Write, WriteError, endpoint_keys};
 use crate::listing::{Filter, Listing, Row};
 use crate::map::Map;
+use crate::pods::PodChange;
 use crate::record::{Endpoint, EndpointKey, EndpointRecord, Kind, Name};
 pub use crate::registry::call::{Caller, ClosedBy, ConnectionId, Kept, Limits, Refusal};
 use crate::registry::core::{Core, Registered, Setup};
@@ -53,6 +54,8 @@ pub struct Registry {
     inner: Mutex<Inner>,
     /// Told when a write may have become due.
     writes: Notify,
+    /// Told when the own lease may have to be written.
+    vouch: Notify,
     /// Whether the store has been read.
     read: watch::Sender<bool>,
     /// How long a caller waits for the store.
@@ -79,6 +82,7 @@ impl Registry {
                 waiters: Map::default(),
             }),
             writes: Notify::new(),
+            vouch: Notify::new(),
             read: watch::Sender::new(false),
             wait,
         }
@@ -111,6 +115,9 @@ impl Registry {
         // Rare: a renewal brings back what was released or had gone.
         if inner.core.queue.len() != before {
             self.writes.notify_one();
+        }
+        if inner.core.vouch.has_news() {
+            self.vouch.notify_one();
         }
     }
 
@@ -173,6 +180,36 @@ impl Registry {
     /// A connection has ended.
     pub fn closed(&self, connection: ConnectionId, by: ClosedBy) {
         self.inner.lock().core.closed(connection, by);
+        // Those that became suspect are told.
+        self.vouch.notify_one();
+    }
+
+    /// When this replica's own lease is to be written; none when its store is its
+    /// own.
+    #[must_use]
+    pub fn vouch_due(&self) -> Option<Instant> {
+        self.inner.lock().core.vouch_due(Now::read())
+    }
+
+    /// This replica's own lease, to be written now; `stopped` gives it up.
+    #[must_use]
+    pub fn vouch(&self, stopped: bool) -> Option<Write> {
+        self.inner.lock().core.vouch(Now::read(), stopped)
+    }
+
+    /// The write of the own lease has ended.
+    pub fn vouched(&self, result: &Result<Revision, WriteError>) {
+        self.inner.lock().core.vouched(Now::read(), result);
+    }
+
+    /// Waits until the own lease may have to be written sooner.
+    pub async fn vouch_wanted(&self) {
+        self.vouch.notified().await;
+    }
+
+    /// The watch of pods tells a change.
+    pub fn apply_pods(&self, change: PodChange) {
+        self.inner.lock().core.apply_pods(Now::read(), change);
     }
 
     /// Takes at most `max` writes that are due.
@@ -231,6 +268,7 @@ impl Registry {
         self.read.send_replace(self.inner.lock().core.is_ready());
         // A change may have shown that something is to be written.
         self.writes.notify_one();
+        self.vouch.notify_one();
     }
 
     /// Applies a whole store a few endpoints at a time: callers go on in between.

@@ -48,6 +48,12 @@ impl Vouch {
     pub fn suspects_changed(&mut self) {
         self.changed = true;
     }
+
+    /// Whether others are to be told of a change.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.changed
+    }
 }
 
 impl Core {
@@ -110,9 +116,9 @@ impl Core {
                 self.vouch.changed = true;
                 self.vouch.failures = self.vouch.failures.saturating_add(1);
                 if let WriteError::Conflict(current) = error {
+                    // At first it is what an earlier life of this process left.
+                    self.vouch.disturbed += u64::from(self.vouch.revision.is_some());
                     self.vouch.revision = current.as_ref().map(|stored| stored.revision);
-                    // The first time it is what an earlier life of this process left.
-                    self.vouch.disturbed += 1;
                 }
                 match (error, self.vouch.failures) {
                     (WriteError::Conflict(_), 1) => Duration::ZERO,

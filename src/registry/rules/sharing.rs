@@ -17,7 +17,7 @@ async fn holder(c: &Cluster, gost: &Gost) -> String {
 /// Seconds pass in which `gost` renews at replica `at` every 15 s.
 async fn pass_renewing(c: &mut Cluster, seconds: u64, at: usize, gost: &Gost) {
     c.pass(seconds, |second, c| {
-        if second % TTL.as_secs() == 0 {
+        if second.is_multiple_of(TTL.as_secs()) {
             c.renew(at, gost);
         }
     })
@@ -61,7 +61,7 @@ async fn calls_spread_over_both_at_random_retire_nothing() {
     c.settle().await;
     c.replicas.iter_mut().for_each(|replica| replica.writes = 0);
     c.pass(30 * 60, |second, c| {
-        if second % TTL.as_secs() == 0 {
+        if second.is_multiple_of(TTL.as_secs()) {
             let at = random.usize(0..2);
             c.renew(at, &a);
         }
@@ -155,7 +155,7 @@ async fn an_outage_of_the_store_makes_nobody_take_anything_over() {
         .iter_mut()
         .for_each(|replica| replica.connected = false);
     c.pass(300, |second, c| {
-        if second % TTL.as_secs() == 0 {
+        if second.is_multiple_of(TTL.as_secs()) {
             c.renew(0, &a);
             c.renew(1, &a);
         }
@@ -166,7 +166,7 @@ async fn an_outage_of_the_store_makes_nobody_take_anything_over() {
         .iter_mut()
         .for_each(|replica| replica.connected = true);
     c.pass(60, |second, c| {
-        if second % TTL.as_secs() == 0 {
+        if second.is_multiple_of(TTL.as_secs()) {
             c.renew(0, &a);
             c.renew(1, &a);
         }
@@ -269,7 +269,7 @@ async fn leases_are_refreshed_at_a_constant_rate() {
         c.pass(1, |_, _| {}).await;
     }
     let renewing = |second: u64, c: &mut Cluster| {
-        if second % 15 == 0 {
+        if second.is_multiple_of(15) {
             gosts.iter().for_each(|gost| c.renew(0, gost));
         }
     };
@@ -375,7 +375,7 @@ async fn a_slow_tunnel_is_not_released_by_who_takes_it_over() {
     let renewing = |at: usize| {
         let a = a.clone();
         move |second: u64, c: &mut Cluster| {
-            if second % 120 == 0 {
+            if second.is_multiple_of(120) {
                 c.renew(at, &a);
             }
         }

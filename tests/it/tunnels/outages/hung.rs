@@ -72,6 +72,8 @@ impl InProcess {
     async fn start<G>(world: &World<G>) -> Self {
         let setup = Setup {
             identity: "test".into(),
+            pod: None,
+            sharing: None,
             timing: Timing::default(),
             limits: Limits::default(),
             seed: 1,

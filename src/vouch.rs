@@ -1,0 +1,73 @@
+//! The one task that writes this replica's own lease. It waits for nothing else:
+//! a queue of other writes must not make a replica that lives look dead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::{Backend, Revision, Write, WriteError};
+use crate::registry::Registry;
+
+/// A write that takes longer has failed, and is tried again: shorter than the
+/// time in which the lease would run out.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Looks whether a write is due at least this often.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// Renews the lease until `stop`, then gives it up so that others may take over
+/// what this replica holds.
+pub async fn run(registry: Arc<Registry>, backend: Arc<dyn Backend>, stop: CancellationToken) {
+    loop {
+        let rest = Instant::now() + LONGEST_REST;
+        let due = registry.vouch_due().map_or(rest, Instant::from_std);
+        tokio::select! {
+            () = sleep_until(due) => {
+                if let Some(write) = registry.vouch(false) {
+                    let result = make(&*backend, write).await;
+                    report(&result);
+                    registry.vouched(&result);
+                }
+            }
+            () = registry.vouch_wanted() => {}
+            () = stop.cancelled() => break,
+        }
+    }
+    // Twice, should somebody have written it meanwhile.
+    for _ in 0..2 {
+        let Some(write) = registry.vouch(true) else {
+            return;
+        };
+        let result = make(&*backend, write).await;
+        registry.vouched(&result);
+        match result {
+            Ok(_) => return,
+            Err(WriteError::Conflict(_)) => {}
+            Err(error) => {
+                tracing::warn!(
+                    "the lease was not given up, others wait until it has run out: {error}"
+                );
+                return;
+            }
+        }
+    }
+}
+
+async fn make(backend: &dyn Backend, write: Write) -> Result<Revision, WriteError> {
+    let late = || WriteError::Unavailable(format!("no answer within {WRITE_TIMEOUT:?}"));
+    let result = timeout(WRITE_TIMEOUT, backend.write(write)).await;
+    result.unwrap_or_else(|_| Err(late()))
+}
+
+fn report(result: &Result<Revision, WriteError>) {
+    match result {
+        Ok(_) => {}
+        Err(WriteError::Conflict(_)) => {
+            tracing::info!(
+                "this replica's lease had been written by somebody else and is written again; if this repeats, another process runs with the same identity"
+            );
+        }
+        Err(error) => tracing::warn!("this replica's lease was not renewed: {error}"),
+    }
+}
