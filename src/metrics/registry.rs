@@ -48,6 +48,16 @@ impl Collector for Figures {
                 figures.ghosts,
             ),
             (
+                "endpoints_held",
+                "Endpoints whose renewals this replica maintains",
+                usize::try_from(figures.tally.held).unwrap_or(usize::MAX),
+            ),
+            (
+                "replicas",
+                "Replicas that share the store and live, as far as this one can see; itself included",
+                figures.replicas,
+            ),
+            (
                 "write_queue_length",
                 "Writes that wait for the store or are under way",
                 figures.queue,
@@ -90,6 +100,15 @@ impl Collector for Figures {
         ] {
             gauge(&mut encoder, name, help, unit, value)?;
         }
+        if let Some(age) = figures.contact_age {
+            gauge(
+                &mut encoder,
+                "cache_age",
+                "How long ago the store last told this replica of its own lease: how old what it knows may be",
+                seconds,
+                age.as_secs_f64(),
+            )?;
+        }
         let counts = &figures.counts;
         for (name, help, value) in [
             (
@@ -111,6 +130,21 @@ impl Collector for Figures {
                 "endpoints_restored",
                 "Endpoints that a renewal brought back",
                 counts.restored,
+            ),
+            (
+                "endpoints_taken_over",
+                "Endpoints taken over from a replica whose lease had run out",
+                counts.taken_over,
+            ),
+            (
+                "leases_refreshed",
+                "Leases of endpoints that were written anew for their age",
+                counts.refreshed,
+            ),
+            (
+                "lease_disturbed",
+                "Times that somebody else had written this replica's own lease",
+                figures.disturbed,
             ),
             (
                 "calls_absorbed",
@@ -149,6 +183,8 @@ fn by_health(encoder: &mut DescriptorEncoder, endpoints: usize, tally: &Tally) -
         ("suspect", tally.suspect),
         ("challenged", tally.challenged),
         ("unheard", tally.unheard),
+        ("holder-silent", tally.holder_silent),
+        ("terminating", tally.terminating),
     ];
     let mut left = endpoints as u64;
     let doubtful = doubtful.map(|(health, count)| {
