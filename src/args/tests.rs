@@ -152,7 +152,10 @@ fn wrong_values_are_refused_with_how_they_should_be() {
         ("--namespace A", "1 to 63 of a to z"),
         ("--watch-pods some", "possible values: own, all, off"),
         ("--replica-lease 1s", "from 4s to 1h"),
-        ("--store etcd:http://e:2379", "it has file:PATH and memory"),
+        (
+            "--store etcd:http://e:2379",
+            "it has file:PATH, memory and kubernetes",
+        ),
         ("--store file:", "write file:PATH"),
         ("--pod-ip pod", "10.42.0.7,fd00::7"),
         ("--pod-ip 10.0.0.1,127.0.0.1", "the pod's own address"),

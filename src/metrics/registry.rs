@@ -18,13 +18,14 @@ use crate::registry::view::Tally;
 #[derive(Debug)]
 pub struct Figures {
     registry: Arc<Registry>,
-    plan: Arc<Mutex<Plan>>,
+    plan: Option<Arc<Mutex<Plan>>>,
 }
 
 impl Figures {
-    /// The figures of `registry`, and of the `plan` by which its store is collected.
+    /// The figures of `registry`, and of the `plan` by which its store is
+    /// collected, where this process does that.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, plan: Arc<Mutex<Plan>>) -> Self {
+    pub fn new(registry: Arc<Registry>, plan: Option<Arc<Mutex<Plan>>>) -> Self {
         Self { registry, plan }
     }
 }
@@ -32,12 +33,6 @@ impl Figures {
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let figures = self.registry.figures();
-        let (waiting, braked) = {
-            let plan = self.plan.lock();
-            (plan.waiting(), plan.braked_for())
-        };
-        let braked = braked.map_or(0.0, |time| time.as_secs_f64());
-
         by_health(&mut encoder, figures.endpoints, &figures.tally)?;
         for (name, help, value) in [
             ("tunnels", "Tunnels that have endpoints", figures.tunnels),
@@ -62,11 +57,6 @@ impl Collector for Figures {
                 "Writes that wait for the store or are under way",
                 figures.queue,
             ),
-            (
-                "collector_waiting",
-                "Released endpoints that wait to be collected",
-                waiting,
-            ),
         ] {
             gauge(&mut encoder, name, help, None, value as f64)?;
         }
@@ -78,12 +68,6 @@ impl Collector for Figures {
                 "How long the oldest write has been in the queue",
                 seconds,
                 queue_age,
-            ),
-            (
-                "collector_braked",
-                "For how long collecting has been braked because many nodes fell silent together; 0 when it is not",
-                seconds,
-                braked,
             ),
             (
                 "store_up",
@@ -108,6 +92,9 @@ impl Collector for Figures {
                 seconds,
                 age.as_secs_f64(),
             )?;
+        }
+        if let Some(plan) = &self.plan {
+            collecting(&mut encoder, &plan.lock())?;
         }
         let counts = &figures.counts;
         for (name, help, value) in [
@@ -173,6 +160,23 @@ impl Collector for Figures {
             frozen,
         )
     }
+}
+
+fn collecting(encoder: &mut DescriptorEncoder, plan: &Plan) -> fmt::Result {
+    gauge(
+        encoder,
+        "collector_waiting",
+        "Released endpoints that wait to be collected",
+        None,
+        plan.waiting() as f64,
+    )?;
+    gauge(
+        encoder,
+        "collector_braked",
+        "For how long collecting has been braked because many nodes fell silent together; 0 when it is not",
+        Some(&Unit::Seconds),
+        plan.braked_for().map_or(0.0, |time| time.as_secs_f64()),
+    )
 }
 
 /// The tally is as old as the last sweep, so what it does not explain is healthy:
@@ -244,7 +248,10 @@ mod tests {
         let registry = Arc::new(registry());
         let plan = Plan::new(Pace::default(), Now::read().mono);
         let metrics = Metrics::new();
-        metrics.register(Box::new(Figures::new(registry, Arc::new(Mutex::new(plan)))));
+        metrics.register(Box::new(Figures::new(
+            registry,
+            Some(Arc::new(Mutex::new(plan))),
+        )));
         let text = metrics.encode().unwrap();
         for line in [
             "tunnel_registry_endpoints{health=\"healthy\"} 0.0",

@@ -71,7 +71,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     let metrics = Arc::new(Metrics::new());
     metrics.register(Box::new(Figures::new(
         Arc::clone(&registry),
-        Arc::clone(&plan),
+        Some(Arc::clone(&plan)),
     )));
     let pulse = Arc::new(Pulse::new(Now::read()));
 
@@ -122,7 +122,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     });
     supervisor.spawn(background, "mirror", {
         let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
-        let plan = Arc::clone(&plan);
+        let plan = Some(Arc::clone(&plan));
         |stop| endless(upkeep::mirror(registry, plan, backend, stop))
     });
     supervisor.spawn(background, "store", {
