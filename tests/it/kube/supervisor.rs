@@ -78,6 +78,11 @@ impl Supervised {
         })
     }
 
+    /// The program's process id, while it runs.
+    pub fn program(&self) -> Pid {
+        self.program
+    }
+
     /// How the program ended, if it has.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.shell.try_wait()
