@@ -15,6 +15,7 @@ mod ports;
 mod product;
 mod program;
 mod proxy;
+mod replicas;
 mod resource;
 mod rights;
 mod site;
