@@ -3,5 +3,6 @@
 mod cluster;
 mod kubectl;
 mod resource;
+mod store;
 mod supervisor;
 mod tools;
