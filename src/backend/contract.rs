@@ -245,17 +245,14 @@ pub(crate) async fn revisions_rise_over_all_records(store: Arc<dyn Backend>) {
     };
     for round in 1..=5 {
         let [a, b] = ["a", "b"].map(|connector| record("t", connector, round));
+        let replica = replica("r", round.into());
         let first = write(Write::Create(a.clone())).await;
         let second = write(Write::Create(b.clone())).await;
-        let third = write(Write::Create(replica("r", 1))).await;
-        let first = write(Write::Put(a.clone(), first)).await;
-        for (key, revision) in [
-            (b.key(), second),
-            (Key::Replica("r".into()), third),
-            (a.key(), first),
-        ] {
-            let deleted = store.write(Write::Delete(key, revision)).await.unwrap();
-            assert!(deleted > revision);
+        let third = write(Write::Create(replica.clone())).await;
+        let first = write(Write::Put(record("t", "a", 100 + round), first)).await;
+        for (record, revision) in [(b, second), (replica, third), (a, first)] {
+            let delete = Write::Delete(record.key(), revision);
+            assert!(store.write(delete).await.unwrap() > revision);
         }
     }
 }

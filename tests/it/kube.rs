@@ -19,6 +19,7 @@ mod replicas;
 mod resource;
 mod rights;
 mod site;
+mod store;
 mod supervisor;
 mod tools;
 mod validation;
