@@ -11,6 +11,7 @@ mod faults;
 mod garbage;
 mod kubectl;
 mod objects;
+mod outages;
 mod ports;
 mod product;
 mod program;

@@ -14,7 +14,7 @@ use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tunnel_registry::backend::kubernetes::{Kubernetes, Settings};
 
-use super::cluster::Env;
+use super::env::Env;
 
 /// How the administrator reaches the API server.
 async fn config(env: &Env) -> Config {

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::contract::{Following, everything, next, record, replica};
 use super::{client, store};
-use crate::kube::cluster::Env;
+use crate::kube::env::Env;
 
 fn endpoint(record: &Record) -> EndpointRecord {
     match record {

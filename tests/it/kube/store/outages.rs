@@ -11,7 +11,7 @@ use tunnel_registry::record::Kind;
 use super::contract::{Following, record, replica};
 use super::middle::{through, with_query};
 use super::{client, store, store_with};
-use crate::kube::cluster::Env;
+use crate::kube::env::Env;
 
 #[tokio::test]
 async fn a_version_that_is_too_old_makes_one_kind_list_again() {

@@ -15,7 +15,7 @@ use tunnel_registry::record::Record;
 
 use super::contract::{record, replica};
 use super::{client, config, store, store_with};
-use crate::kube::cluster::Env;
+use crate::kube::env::Env;
 
 async fn with(env: &Env, change: impl FnOnce(&mut Config)) -> Kubernetes {
     let mut config = config(env).await;
