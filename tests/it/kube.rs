@@ -12,6 +12,7 @@ mod garbage;
 mod kubectl;
 mod objects;
 mod outages;
+mod pair;
 mod ports;
 mod product;
 mod program;
