@@ -3,6 +3,7 @@
 //! Every flag of `serve` has an environment variable named after it:
 //! `--max-queue` is `TUNNEL_REGISTRY_MAX_QUEUE`. A flag wins over its variable.
 
+pub mod kubernetes;
 pub mod serve;
 pub mod store;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::server::auth::Tokens;
 
+pub use kubernetes::{Kubernetes, WatchPods};
 pub use serve::{Access, Limits, Listening, Logs, Serve, Times};
 pub use store::Store;
 

@@ -21,6 +21,7 @@
 pub(crate) mod contract;
 pub mod file;
 pub mod follow;
+pub mod kubernetes;
 pub mod memory;
 
 use std::fmt;

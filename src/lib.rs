@@ -32,6 +32,7 @@ pub mod controller;
 pub mod gost;
 pub mod healthcheck;
 pub mod index;
+pub mod kubernetes;
 pub mod lease;
 pub mod listing;
 mod map;

@@ -2,6 +2,8 @@
 //!
 //! Everything here is pure: no client, no clock.
 
+pub mod name;
+pub mod replica_lease;
 pub mod tunnel_endpoint;
 
 use kube::CustomResourceExt as _;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::Backend;
 use crate::backend::follow::follow;
 use crate::controller::plan::Plan;
+use crate::pods::PodChange;
 use crate::registry::Registry;
 use crate::registry::events::Event;
 
@@ -23,11 +24,11 @@ const SLICE: usize = 512;
 /// Events of one tick that are logged one by one.
 const EVENTS_LOGGED: usize = 20;
 
-/// Tells the registry, and the plan by which its store is collected, what the
-/// store holds, until `stop`.
+/// Tells the registry what the store holds, until `stop`; and so the plan by
+/// which this process collects it, if it is the one that does.
 pub async fn mirror(
     registry: Arc<Registry>,
-    plan: Arc<Mutex<Plan>>,
+    plan: Option<Arc<Mutex<Plan>>>,
     backend: Arc<dyn Backend>,
     stop: CancellationToken,
 ) {
@@ -35,12 +36,26 @@ pub async fn mirror(
     loop {
         tokio::select! {
             Some(batch) = changes.next() => {
-                plan.lock().apply(&batch);
+                if let Some(plan) = &plan {
+                    plan.lock().apply(&batch);
+                }
                 registry.apply(batch);
             }
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// Tells the registry of the pods that gosts run in, until `stop`.
+pub async fn pods(
+    registry: Arc<Registry>,
+    mut changes: impl Stream<Item = PodChange> + Unpin,
+    stop: CancellationToken,
+) {
+    while let Some(Some(change)) = stop.run_until_cancelled(changes.next()).await {
+        registry.apply_pods(change);
+    }
+    stop.cancelled().await;
 }
 
 /// Looks at every endpoint every two seconds, until `stop`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 
-use crate::args::{Store, values};
+use crate::args::{Kubernetes, Store, values};
 use crate::lease::Timing;
 use crate::registry;
 use crate::server;
@@ -20,7 +20,7 @@ pub struct Serve {
     /// Where it listens.
     #[command(flatten)]
     pub listening: Listening,
-    /// Where registrations are kept: file:PATH or memory; unset, a file in the platform's data folder
+    /// Where registrations are kept: file:PATH, memory or kubernetes; unset, a file in the platform's data folder
     ///
     /// The path of that file is
     /// logged at start. The memory store forgets everything when the process
@@ -32,6 +32,9 @@ pub struct Serve {
         help_heading = "Store"
     )]
     pub store: Option<Store>,
+    /// Which replica this is.
+    #[command(flatten)]
+    pub kubernetes: Kubernetes,
     /// Who may call.
     #[command(flatten)]
     pub access: Access,

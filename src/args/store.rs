@@ -13,6 +13,8 @@ pub enum Store {
     Memory,
     /// In a file of the embedded database.
     File(PathBuf),
+    /// As custom resources of Kubernetes.
+    Kubernetes,
 }
 
 /// The name of the file in the platform's data folder.
@@ -41,6 +43,7 @@ impl fmt::Display for Store {
         match self {
             Self::Memory => f.write_str("memory"),
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Kubernetes => f.write_str("kubernetes"),
         }
     }
 }
@@ -62,10 +65,10 @@ pub enum StoreError {
     #[error("names a file on another host; write file:PATH")]
     Host,
     /// A store that this version does not have.
-    #[error("this version has no {0} store; it has file:PATH and memory")]
+    #[error("this version has no {0} store; it has file:PATH, memory and kubernetes")]
     NotHere(&'static str),
     /// Anything else.
-    #[error("is no store; use file:PATH or memory")]
+    #[error("is no store; use file:PATH, memory or kubernetes")]
     Unknown,
 }
 
@@ -86,7 +89,7 @@ impl FromStr for Store {
                 Some(path) if path.starts_with('/') => Ok(Self::File(path.into())),
                 Some(_) => Err(StoreError::Host),
             },
-            ("kubernetes", _) => Err(StoreError::NotHere("kubernetes")),
+            ("kubernetes", None) => Ok(Self::Kubernetes),
             ("etcd", _) => Err(StoreError::NotHere("etcd")),
             _ => Err(StoreError::Unknown),
         }
@@ -111,7 +114,8 @@ mod tests {
             ("file", Err(StoreError::NoPath)),
             ("file://", Err(StoreError::NoPath)),
             ("memory:", Err(StoreError::Unknown)),
-            ("kubernetes", Err(StoreError::NotHere("kubernetes"))),
+            ("kubernetes", Ok(Store::Kubernetes)),
+            ("kubernetes:x", Err(StoreError::Unknown)),
             ("etcd:http://etcd:2379", Err(StoreError::NotHere("etcd"))),
             ("", Err(StoreError::Unknown)),
             ("redis", Err(StoreError::Unknown)),
@@ -122,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_store_prints_as_it_is_given() {
-        for text in ["memory", "file:/var/lib/r.redb"] {
+        for text in ["memory", "file:/var/lib/r.redb", "kubernetes"] {
             assert_eq!(text.parse::<Store>().unwrap().to_string(), text);
         }
     }

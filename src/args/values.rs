@@ -68,6 +68,36 @@ pub fn pod_ip(text: &str) -> Result<IpAddr, &'static str> {
     Ok(ip)
 }
 
+/// The longest identity of a replica: what a lease may name as its holder.
+pub const MAX_IDENTITY: usize = 253;
+
+/// The identity of a replica.
+///
+/// # Errors
+/// When it is not printable ASCII of a reasonable length.
+pub fn identity(text: &str) -> Result<String, &'static str> {
+    let fits = (1..=MAX_IDENTITY).contains(&text.len());
+    if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 253 printable ASCII characters without spaces")
+    }
+}
+
+/// A DNS label (RFC 1123), as the name of a namespace is one.
+///
+/// # Errors
+/// When it is none.
+pub fn label(text: &str) -> Result<String, &'static str> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let fits = (1..=63).contains(&text.len()) && text.bytes().all(inner);
+    if fits && !text.starts_with('-') && !text.ends_with('-') {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 63 of a to z, 0 to 9 and -, with no - at either end")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +146,18 @@ mod tests {
             "http://host:8090",
         ] {
             assert!(host_port(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_have_bounds() {
+        assert!(identity("gost-0_8f14").is_ok() && identity(&"x".repeat(253)).is_ok());
+        for text in ["", "a b", "é", &"x".repeat(254)] {
+            assert!(identity(text).is_err(), "{text:?}");
+        }
+        assert!(label("a").is_ok() && label(&"x".repeat(63)).is_ok());
+        for text in ["", "A", "a.b", "-a", "a-", &"x".repeat(64)] {
+            assert!(label(text).is_err(), "{text:?}");
         }
     }
 

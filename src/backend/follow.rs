@@ -13,7 +13,38 @@ use crate::backend::{Backend, Change, WatchError};
 const BATCH: usize = 256;
 /// The first and the longest wait before a broken watch is opened again.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Growing pauses between attempts to watch.
+#[derive(Debug)]
+pub(crate) struct Pauses {
+    wait: Duration,
+    random: fastrand::Rng,
+}
+
+impl Pauses {
+    /// The first pause comes next.
+    pub fn new() -> Self {
+        Self {
+            wait: FIRST_WAIT,
+            random: fastrand::Rng::new(),
+        }
+    }
+
+    /// An attempt went well.
+    pub fn reset(&mut self) {
+        self.wait = FIRST_WAIT;
+    }
+
+    /// How long to wait after an attempt that did not. Between three quarters
+    /// and five quarters of the wait, so that many who lost the store together do
+    /// not come back together.
+    pub fn next(&mut self) -> Duration {
+        let pause = self.wait.mul_f64(0.75 + self.random.f64() / 2.0);
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        pause
+    }
+}
 
 /// Everything that `backend` holds and every change, in order, for ever. After
 /// each break it begins anew with a [`Change::Reset`].
@@ -22,8 +53,7 @@ pub fn follow(backend: Arc<dyn Backend>) -> BoxStream<'static, Vec<Change>> {
     let follower = Follower {
         backend,
         watch: None,
-        wait: FIRST_WAIT,
-        random: fastrand::Rng::new(),
+        pauses: Pauses::new(),
     };
     stream::unfold(follower, |mut follower| async move {
         Some((follower.next().await, follower))
@@ -36,8 +66,7 @@ type Batches = stream::ReadyChunks<BoxStream<'static, Result<Change, WatchError>
 struct Follower {
     backend: Arc<dyn Backend>,
     watch: Option<Batches>,
-    wait: Duration,
-    random: fastrand::Rng,
+    pauses: Pauses,
 }
 
 impl Follower {
@@ -53,17 +82,14 @@ impl Follower {
             };
             match batch {
                 Ok(changes) => {
-                    self.wait = FIRST_WAIT;
+                    self.pauses.reset();
                     return changes;
                 }
                 Err(error) => {
-                    // Between three quarters and five quarters, so that many
-                    // who lost the store together do not come back together.
-                    let pause = self.wait.mul_f64(0.75 + self.random.f64() / 2.0);
+                    let pause = self.pauses.next();
                     tracing::warn!(again_in = ?pause, "{error}");
                     self.watch = None;
                     sleep(pause).await;
-                    self.wait = (self.wait * 2).min(LONGEST_WAIT);
                 }
             }
         }

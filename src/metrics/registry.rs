@@ -18,13 +18,14 @@ use crate::registry::view::Tally;
 #[derive(Debug)]
 pub struct Figures {
     registry: Arc<Registry>,
-    plan: Arc<Mutex<Plan>>,
+    plan: Option<Arc<Mutex<Plan>>>,
 }
 
 impl Figures {
-    /// The figures of `registry`, and of the `plan` by which its store is collected.
+    /// The figures of `registry`, and of the `plan` by which its store is
+    /// collected, where this process does that.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, plan: Arc<Mutex<Plan>>) -> Self {
+    pub fn new(registry: Arc<Registry>, plan: Option<Arc<Mutex<Plan>>>) -> Self {
         Self { registry, plan }
     }
 }
@@ -32,12 +33,6 @@ impl Figures {
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let figures = self.registry.figures();
-        let (waiting, braked) = {
-            let plan = self.plan.lock();
-            (plan.waiting(), plan.braked_for())
-        };
-        let braked = braked.map_or(0.0, |time| time.as_secs_f64());
-
         by_health(&mut encoder, figures.endpoints, &figures.tally)?;
         for (name, help, value) in [
             ("tunnels", "Tunnels that have endpoints", figures.tunnels),
@@ -48,14 +43,19 @@ impl Collector for Figures {
                 figures.ghosts,
             ),
             (
+                "endpoints_held",
+                "Endpoints whose renewals this replica maintains",
+                usize::try_from(figures.tally.held).unwrap_or(usize::MAX),
+            ),
+            (
+                "replicas",
+                "Replicas that share the store and live, as far as this one can see; itself included",
+                figures.replicas,
+            ),
+            (
                 "write_queue_length",
                 "Writes that wait for the store or are under way",
                 figures.queue,
-            ),
-            (
-                "collector_waiting",
-                "Released endpoints that wait to be collected",
-                waiting,
             ),
         ] {
             gauge(&mut encoder, name, help, None, value as f64)?;
@@ -68,12 +68,6 @@ impl Collector for Figures {
                 "How long the oldest write has been in the queue",
                 seconds,
                 queue_age,
-            ),
-            (
-                "collector_braked",
-                "For how long collecting has been braked because many nodes fell silent together; 0 when it is not",
-                seconds,
-                braked,
             ),
             (
                 "store_up",
@@ -89,6 +83,18 @@ impl Collector for Figures {
             ),
         ] {
             gauge(&mut encoder, name, help, unit, value)?;
+        }
+        if let Some(age) = figures.contact_age {
+            gauge(
+                &mut encoder,
+                "cache_age",
+                "How long ago the store last told this replica of its own lease: how old what it knows may be",
+                seconds,
+                age.as_secs_f64(),
+            )?;
+        }
+        if let Some(plan) = &self.plan {
+            collecting(&mut encoder, &plan.lock())?;
         }
         let counts = &figures.counts;
         for (name, help, value) in [
@@ -111,6 +117,21 @@ impl Collector for Figures {
                 "endpoints_restored",
                 "Endpoints that a renewal brought back",
                 counts.restored,
+            ),
+            (
+                "endpoints_taken_over",
+                "Endpoints taken over from a replica whose lease had run out",
+                counts.taken_over,
+            ),
+            (
+                "leases_refreshed",
+                "Leases of endpoints that were written anew for their age",
+                counts.refreshed,
+            ),
+            (
+                "lease_disturbed",
+                "Times that somebody else had written this replica's own lease",
+                figures.disturbed,
             ),
             (
                 "calls_absorbed",
@@ -141,6 +162,23 @@ impl Collector for Figures {
     }
 }
 
+fn collecting(encoder: &mut DescriptorEncoder, plan: &Plan) -> fmt::Result {
+    gauge(
+        encoder,
+        "collector_waiting",
+        "Released endpoints that wait to be collected",
+        None,
+        plan.waiting() as f64,
+    )?;
+    gauge(
+        encoder,
+        "collector_braked",
+        "For how long collecting has been braked because many nodes fell silent together; 0 when it is not",
+        Some(&Unit::Seconds),
+        plan.braked_for().map_or(0.0, |time| time.as_secs_f64()),
+    )
+}
+
 /// The tally is as old as the last sweep, so what it does not explain is healthy:
 /// the sum is right at any time.
 fn by_health(encoder: &mut DescriptorEncoder, endpoints: usize, tally: &Tally) -> fmt::Result {
@@ -149,6 +187,8 @@ fn by_health(encoder: &mut DescriptorEncoder, endpoints: usize, tally: &Tally) -
         ("suspect", tally.suspect),
         ("challenged", tally.challenged),
         ("unheard", tally.unheard),
+        ("holder-silent", tally.holder_silent),
+        ("terminating", tally.terminating),
     ];
     let mut left = endpoints as u64;
     let doubtful = doubtful.map(|(health, count)| {
@@ -208,7 +248,10 @@ mod tests {
         let registry = Arc::new(registry());
         let plan = Plan::new(Pace::default(), Now::read().mono);
         let metrics = Metrics::new();
-        metrics.register(Box::new(Figures::new(registry, Arc::new(Mutex::new(plan)))));
+        metrics.register(Box::new(Figures::new(
+            registry,
+            Some(Arc::new(Mutex::new(plan))),
+        )));
         let text = metrics.encode().unwrap();
         for line in [
             "tunnel_registry_endpoints{health=\"healthy\"} 0.0",

@@ -11,6 +11,7 @@
 
 pub mod convert;
 pub mod name;
+mod patch;
 mod schema;
 #[cfg(test)]
 mod tests;

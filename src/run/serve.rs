@@ -71,7 +71,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     let metrics = Arc::new(Metrics::new());
     metrics.register(Box::new(Figures::new(
         Arc::clone(&registry),
-        Arc::clone(&plan),
+        Some(Arc::clone(&plan)),
     )));
     let pulse = Arc::new(Pulse::new(Now::read()));
 
@@ -122,7 +122,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     });
     supervisor.spawn(background, "mirror", {
         let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
-        let plan = Arc::clone(&plan);
+        let plan = Some(Arc::clone(&plan));
         |stop| endless(upkeep::mirror(registry, plan, backend, stop))
     });
     supervisor.spawn(background, "store", {
@@ -229,6 +229,7 @@ async fn open(store: &Store) -> Result<Arc<dyn Backend>, StartError> {
             let path = path.clone();
             Arc::new(tokio::task::spawn_blocking(move || File::open(path)).await??)
         }
+        Store::Kubernetes => return Err("this version has no kubernetes store".into()),
     })
 }
 

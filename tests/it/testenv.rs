@@ -61,7 +61,7 @@ pub async fn registry(tasks: &mut JoinSet<()>, cancelled: &CancellationToken) ->
     let plan = Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono)));
     tasks.spawn(upkeep::mirror(
         registry.clone(),
-        plan,
+        Some(plan),
         store,
         cancelled.clone(),
     ));

@@ -124,14 +124,8 @@ impl TunnelEndpoint {
     pub fn to_record(&self) -> Result<EndpointRecord, Malformed> {
         let spec = &self.spec;
         check_attributes(&spec.attributes)?;
-        let name =
-            |field, text| Name::parse(text).map_err(|error| Malformed::Name { field, error });
         let endpoint = Endpoint {
-            key: EndpointKey {
-                tunnel: name("tunnel", &spec.tunnel)?,
-                node: name("node", &spec.node)?,
-                connector: name("connector", &spec.connector)?,
-            },
+            key: self.key()?,
             network: spec.network.parse()?,
             address: spec.address.parse()?,
             origin: self.annotation(ORIGIN, "an IP address", |text| text.parse::<IpAddr>().ok())?,
@@ -142,6 +136,20 @@ impl TunnelEndpoint {
             endpoint,
             lease: self.lease()?,
             is_static: spec.is_static,
+        })
+    }
+
+    /// The identity of the endpoint, whatever else is wrong with the object.
+    ///
+    /// # Errors
+    /// When a part of it is no name.
+    pub fn key(&self) -> Result<EndpointKey, Malformed> {
+        let name =
+            |field, text| Name::parse(text).map_err(|error| Malformed::Name { field, error });
+        Ok(EndpointKey {
+            tunnel: name("tunnel", &self.spec.tunnel)?,
+            node: name("node", &self.spec.node)?,
+            connector: name("connector", &self.spec.connector)?,
         })
     }
 

@@ -68,6 +68,64 @@ fn an_object_as_it_is_written() {
 }
 
 #[test]
+fn a_patch_removes_what_the_record_has_not() {
+    let mut record = record();
+    record.lease = Lease::released(
+        Released::Silent,
+        "2026-07-01T12:00:00Z".parse().unwrap(),
+        Duration::from_secs(60),
+    );
+    record.endpoint.origin = None;
+    assert_eq!(
+        TunnelEndpoint::patch(&record).unwrap(),
+        json!({
+            "metadata": { "annotations": {
+                RENEW_TIME: "2026-07-01T12:00:00.000000Z",
+                LEASE_DURATION: "60",
+                HOLDER: null,
+                RELEASED: "silent",
+                RENEW_INTERVAL: null,
+                POD_UID: null,
+                ORIGIN: null,
+            } },
+            "spec": {
+                "network": "tcp",
+                "address": "10.42.0.100:80",
+                "attributes": null,
+                "static": null,
+            },
+        })
+    );
+}
+
+#[test]
+fn attributes_that_a_patch_cannot_remove_are_told() {
+    let mut object = object();
+    object.spec.attributes = [("a", "1"), ("b", "2")]
+        .map(|(key, value)| (key.into(), value.into()))
+        .into();
+    let mut record = record();
+    record.endpoint.attributes = [("a".into(), "3".into())].into();
+    let patch = TunnelEndpoint::patch(&record).unwrap();
+    assert_eq!(patch["spec"]["attributes"], json!({ "a": "3" }));
+    let surplus = object.surplus(&record).unwrap();
+    assert_eq!(surplus, json!({ "spec": { "attributes": { "b": null } } }));
+    object.spec.attributes.remove("b");
+    assert_eq!(object.surplus(&record), None);
+}
+
+#[test]
+fn every_annotation_of_an_object_is_in_a_patch() {
+    let mut record = record();
+    record.endpoint.pod = Some(uuid::Uuid::from_u128(1));
+    record.lease.interval_seconds = Some(120);
+    record.lease.released = Some(Released::Silent);
+    let object = TunnelEndpoint::from_record(&record).unwrap();
+    let patch = TunnelEndpoint::patch(&record).unwrap();
+    assert_eq!(patch["metadata"]["annotations"], json!(object.metadata.annotations));
+}
+
+#[test]
 fn a_released_lease_has_no_holder() {
     let lease = Lease::released(
         Released::ConnectionClosed,

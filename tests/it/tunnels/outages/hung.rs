@@ -100,7 +100,7 @@ impl InProcess {
         tasks.spawn(listener.run(registry.clone(), metrics.clone(), stop.clone()));
         tasks.spawn(upkeep::mirror(
             registry.clone(),
-            Arc::new(Mutex::new(plan)),
+            Some(Arc::new(Mutex::new(plan))),
             backend.clone(),
             stop.clone(),
         ));

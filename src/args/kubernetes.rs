@@ -1,0 +1,178 @@
+//! What is told of Kubernetes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::args::values;
+use crate::registry::vouch::Sharing;
+
+/// Which replica this is, and where its records are. Read with
+/// `--store kubernetes` only.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Kubernetes (with --store kubernetes)")]
+pub struct Kubernetes {
+    /// The namespace of the TunnelEndpoints; unset, that of the pod or the kubeconfig
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_NAMESPACE",
+        value_name = "NAME",
+        value_parser = values::label
+    )]
+    pub namespace: Option<String>,
+    /// Who this replica is, as the holder of leases; unset, its pod, or else the host's name
+    ///
+    /// Must stay the same when the process starts anew, and no two processes may
+    /// have the same.
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_IDENTITY",
+        value_name = "NAME",
+        value_parser = values::identity
+    )]
+    pub identity: Option<String>,
+    /// The pod that this runs in: `metadata.name` of the downward API
+    ///
+    /// With --pod-uid and --pod-namespace. In a pod with a gost it owns what
+    /// that gost registers, so that Kubernetes removes it with the pod.
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_POD_NAME",
+        value_name = "NAME",
+        requires = "pod_uid"
+    )]
+    pub pod_name: Option<String>,
+    /// Its namespace: `metadata.namespace` of the downward API
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_POD_NAMESPACE",
+        value_name = "NAME",
+        requires = "pod_uid",
+        value_parser = values::label
+    )]
+    pub pod_namespace: Option<String>,
+    /// Its uid: `metadata.uid` of the downward API
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_POD_UID",
+        value_name = "UID",
+        requires = "pod_name"
+    )]
+    pub pod_uid: Option<Uuid>,
+    /// Whose pods to watch, so that what is in a pod that ends is offered last
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_WATCH_PODS",
+        value_name = "WHICH",
+        default_value = "own",
+        value_enum
+    )]
+    pub watch_pods: WatchPods,
+    /// How long this replica's own lease is valid; it is renewed after a quarter
+    ///
+    /// When it was not renewed for so long, what the replica holds is offered
+    /// last, and others take over what they hear. All replicas should have the same.
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_REPLICA_LEASE",
+        value_name = "TIME",
+        default_value = "40s",
+        value_parser = values::time(Duration::from_secs(4), Duration::from_secs(3600))
+    )]
+    pub replica_lease: Duration,
+}
+
+/// Whose pods are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum WatchPods {
+    /// Those of the namespace of the TunnelEndpoints.
+    Own,
+    /// Those of all namespaces.
+    All,
+    /// None: leases alone decide.
+    Off,
+}
+
+/// There is nothing to be known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this host has no name to be known by; give the replica one with --identity")]
+pub struct NoIdentity;
+
+impl Kubernetes {
+    /// Who this replica is on a host of this name. In a pod its uid is part of it,
+    /// so that the next pod of that name is somebody else.
+    ///
+    /// # Errors
+    /// When there is nothing to be known by.
+    pub fn identity(&self, host: &str) -> Result<Arc<str>, NoIdentity> {
+        if let Some(identity) = &self.identity {
+            return Ok(identity.as_str().into());
+        }
+        if let Some((name, uid)) = self.pod_name.as_ref().zip(self.pod_uid) {
+            // What is longest is the name; the uid alone is enough.
+            let room = values::MAX_IDENTITY - uid.to_string().len() - 1;
+            let name = &name[..name.floor_char_boundary(room)];
+            return Ok(format!("{name}_{uid}").into());
+        }
+        values::identity(host)
+            .map(Into::into)
+            .map_err(|_| NoIdentity)
+    }
+
+    /// How the store is shared with other replicas.
+    #[must_use]
+    pub fn sharing(&self) -> Sharing {
+        Sharing {
+            validity: self.replica_lease,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        kubernetes: Kubernetes,
+    }
+
+    fn parse(line: &str) -> Result<Kubernetes, String> {
+        Line::try_parse_from(format!("x {line}").split_whitespace())
+            .map(|line| line.kubernetes)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_replica_is_known_by_its_pod_or_its_host() {
+        let uid = "8f14e45f-ceea-467f-a0e6-d1cb2a1c5f3b";
+        let pod = parse(&format!("--pod-name gost-0 --pod-uid {uid}")).unwrap();
+        assert_eq!(&*pod.identity("host").unwrap(), format!("gost-0_{uid}"));
+        let long = "x".repeat(253);
+        let pod = parse(&format!("--pod-name {long} --pod-uid {uid}")).unwrap();
+        let identity = pod.identity("host").unwrap();
+        assert!(identity.len() == values::MAX_IDENTITY && identity.ends_with(uid));
+        assert_eq!(&*parse("").unwrap().identity("host").unwrap(), "host");
+        let named = parse("--identity a").unwrap();
+        assert_eq!(&*named.identity("host").unwrap(), "a");
+        assert_eq!(parse("").unwrap().identity(""), Err(NoIdentity));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "--pod-name a",
+            "--pod-uid 8f14e45f-ceea-467f-a0e6-d1cb2a1c5f3b",
+            "--pod-name a --pod-uid b",
+            "--namespace A_b",
+            "--replica-lease 1s",
+            "--watch-pods some",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

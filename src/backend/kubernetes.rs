@@ -1,0 +1,135 @@
+//! The store in Kubernetes: endpoints are `TunnelEndpoint`s, replicas are Leases,
+//! all in one namespace.
+//!
+//! A record's revision is the `resourceVersion` of its object, and conditions are
+//! the API server's own. Reading is a list and a watch for each kind, apart from
+//! each other: what breaks one does not make the other list again.
+
+mod api;
+mod catalogue;
+mod events;
+mod holders;
+mod mirror;
+mod object;
+mod problems;
+mod shared;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Client;
+use tokio::time::timeout;
+
+use crate::backend::{Backend, Change, Revision, WatchError, Write, WriteError};
+use crate::kubernetes::{CALL_TIMEOUT, Failure};
+use crate::record::{Record, ReplicaRecord};
+use crate::resources::TunnelEndpoint;
+
+use api::Api;
+use mirror::mirror;
+pub use object::Owner;
+pub use problems::{MAX_PROBLEMS, Problem};
+use shared::Shared;
+use writer::Writer;
+
+/// Where records are kept, and who keeps them.
+#[derive(Clone)]
+pub struct Settings {
+    /// How the API server is reached.
+    pub client: Client,
+    /// The namespace of all objects.
+    pub namespace: String,
+    /// The pod that this process runs in, from the downward API. What it
+    /// registers goes with it. Ignored when it is in another namespace.
+    pub owner: Option<Owner>,
+}
+
+/// Keeps records as objects of Kubernetes.
+pub struct Kubernetes {
+    namespace: String,
+    api: Api,
+    writer: Writer,
+    shared: Shared,
+}
+
+impl Kubernetes {
+    /// The store in a namespace. Asks nobody yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let Settings {
+            client,
+            namespace,
+            owner,
+        } = settings;
+        let api = Api::new(client, namespace.clone());
+        let shared = Shared::new();
+        let owner = owner.filter(|owner| owner.namespace == namespace);
+        Self {
+            writer: Writer::new(api.clone(), owner, shared.clone()),
+            namespace,
+            api,
+            shared,
+        }
+    }
+
+    /// The namespace of all objects.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The objects that the last watch met and that are not served, at most
+    /// [`MAX_PROBLEMS`] of a kind: what cannot be read, and what has the identity
+    /// of another. Empty before a watch has listed.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        self.shared.problems()
+    }
+
+    /// The replicas as they are now, past every cache. Leases that cannot be
+    /// read are left out.
+    ///
+    /// # Errors
+    /// [`WriteError::Unavailable`] when they cannot be listed now.
+    pub async fn replicas(&self) -> Result<Vec<Arc<ReplicaRecord>>, WriteError> {
+        let mut replicas = Vec::new();
+        let list = self.api.list::<Lease>(|seen| {
+            if let Some(Record::Replica(replica)) = seen.stored().map(|stored| stored.record) {
+                replicas.push(replica);
+            }
+        });
+        let listed = timeout(CALL_TIMEOUT, list).await;
+        listed
+            .unwrap_or_else(|_| Err(Failure::late(CALL_TIMEOUT)))
+            .map_err(writer::error)?;
+        Ok(replicas)
+    }
+}
+
+impl fmt::Debug for Kubernetes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kubernetes({:?})", self.namespace)
+    }
+}
+
+impl Backend for Kubernetes {
+    fn write(&self, write: Write) -> BoxFuture<'static, Result<Revision, WriteError>> {
+        let writer = self.writer.clone();
+        Box::pin(async move { writer.write(write).await })
+    }
+
+    fn watch(&self) -> BoxStream<'static, Result<Change, WatchError>> {
+        let endpoints = mirror::<TunnelEndpoint>(self.api.clone(), self.shared.clone());
+        let replicas = mirror::<Lease>(self.api.clone(), self.shared.clone());
+        stream::select(endpoints, replicas).boxed()
+    }
+
+    fn ping(&self) -> BoxFuture<'static, Result<(), WriteError>> {
+        let api = self.api.clone();
+        Box::pin(async move { api.ping::<TunnelEndpoint>().await.map_err(writer::error) })
+    }
+}

@@ -1,0 +1,188 @@
+//! Everything of one kind and every change, without end.
+//!
+//! Lists, then watches from the version of the list. A watch that the API server
+//! ends, as it does every minute or two, goes on where it was. One that breaks
+//! does so after a pause; when the version is too old by then, it lists again.
+
+use std::sync::Arc;
+
+use futures::stream::{self, BoxStream, StreamExt as _};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::api::Api;
+use super::catalogue::{Catalogue, Unknown};
+use super::events::{Event, Events};
+use super::holders::Holders;
+use super::object::Object;
+use super::problems::MAX_PROBLEMS;
+use super::shared::Shared;
+use crate::backend::follow::{LONGEST_WAIT, Pauses};
+use crate::backend::{Change, Revision, WatchError};
+use crate::kubernetes::Failure;
+
+/// How often a watch may be refused in a row before everything is listed again:
+/// the version to go on from may be what is wrong.
+const REFUSALS: u32 = 3;
+
+/// Everything of a kind, then every change. Never ends, never fails: it tells a
+/// [`Change::Reset`] again where it may have missed something.
+pub(super) fn mirror<K: Object>(
+    api: Api,
+    shared: Shared,
+) -> BoxStream<'static, Result<Change, WatchError>> {
+    let mirror = Mirror {
+        api,
+        shared,
+        state: State::Lost,
+        holders: Holders::default(),
+        pauses: Pauses::new(),
+        refusals: 0,
+    };
+    stream::unfold(mirror, |mut mirror| async move {
+        let changes = mirror.next::<K>().await;
+        Some((stream::iter(changes.into_iter().map(Ok)), mirror))
+    })
+    .flatten()
+    .boxed()
+}
+
+struct Mirror {
+    api: Api,
+    shared: Shared,
+    state: State,
+    holders: Holders,
+    pauses: Pauses,
+    refusals: u32,
+}
+
+enum State {
+    /// Everything must be listed.
+    Lost,
+    /// Everything up to a version is known.
+    Knows(Known),
+    /// Changes are told as they happen.
+    Hears(Known, Events, Instant),
+}
+
+struct Known {
+    catalogue: Arc<Mutex<Catalogue>>,
+    revision: Revision,
+}
+
+impl Mirror {
+    /// The next changes.
+    async fn next<K: Object>(&mut self) -> Vec<Change> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Lost) {
+                State::Lost => match self.list::<K>().await {
+                    Ok((reset, known)) => {
+                        self.state = State::Knows(known);
+                        return vec![reset];
+                    }
+                    Err(failure) => self.pause::<K>(&failure).await,
+                },
+                State::Knows(known) => match Events::open::<K>(&self.api, known.revision).await {
+                    Ok(events) => self.state = State::Hears(known, events, Instant::now()),
+                    Err(failure) => self.broke::<K>(known, &failure).await,
+                },
+                State::Hears(mut known, mut events, since) => {
+                    let event = events.next::<K>(&mut self.holders).await;
+                    // A watch that lived is not to blame for its end.
+                    let has_lived = since.elapsed() >= LONGEST_WAIT;
+                    if has_lived {
+                        self.pauses.reset();
+                    }
+                    match event {
+                        Ok(Some(event)) => {
+                            self.refusals = 0;
+                            if let Ok(changes) = self.apply::<K>(&mut known, event) {
+                                self.state = State::Hears(known, events, since);
+                                if !changes.is_empty() {
+                                    return changes;
+                                }
+                            }
+                        }
+                        Ok(None) => {
+                            self.state = State::Knows(known);
+                            if !has_lived {
+                                sleep(self.pauses.next()).await;
+                            }
+                        }
+                        Err(failure) => self.broke::<K>(known, &failure).await,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn list<K: Object>(&mut self) -> Result<(Change, Known), Failure> {
+        let mut catalogue = Catalogue::new(K::KIND);
+        let mut all = Vec::new();
+        let revision = self
+            .api
+            .list::<K>(|seen| all.extend(catalogue.listed(seen)))
+            .await?;
+        all.extend(catalogue.others());
+        let catalogue = self.shared.replace(K::KIND, catalogue);
+        tell_problems::<K>(&mut catalogue.lock());
+        let reset = Change::Reset(K::KIND, all, revision);
+        Ok((
+            reset,
+            Known {
+                catalogue,
+                revision,
+            },
+        ))
+    }
+
+    fn apply<K: Object>(&self, known: &mut Known, event: Event) -> Result<Vec<Change>, Unknown> {
+        let mut catalogue = known.catalogue.lock();
+        let (revision, changes) = match event {
+            Event::Bookmark(revision) => (revision, Vec::new()),
+            Event::Changed(seen) => (seen.revision, catalogue.changed(seen)?),
+            Event::Deleted(seen) => (seen.revision, catalogue.deleted(&seen)?),
+        };
+        known.revision = revision;
+        tell_problems::<K>(&mut catalogue);
+        Ok(changes)
+    }
+
+    /// A watch broke, or could not be opened.
+    async fn broke<K: Object>(&mut self, known: Known, failure: &Failure) {
+        self.refusals = match failure {
+            // The server was not there to refuse anything.
+            Failure::Unavailable(_) => self.refusals,
+            Failure::Absent | Failure::Conflict | Failure::Refused(_) => self.refusals + 1,
+            Failure::Expired => REFUSALS,
+        };
+        if self.refusals < REFUSALS {
+            self.state = State::Knows(known);
+        } else {
+            self.refusals = 0;
+        }
+        self.pause::<K>(failure).await;
+    }
+
+    async fn pause<K: Object>(&mut self, failure: &Failure) {
+        let pause = self.pauses.next();
+        tracing::warn!(again_in = ?pause, "the watch of {}s broke: {failure}", K::WORD);
+        sleep(pause).await;
+    }
+}
+
+/// Each problem is told once, until it changes.
+fn tell_problems<K: Object>(catalogue: &mut Catalogue) {
+    let news = catalogue.problems().take_news();
+    for problem in &news {
+        tracing::warn!("{} {} is not served: {}", K::WORD, problem.name, problem.text);
+    }
+    let more = catalogue.problems().take_more();
+    if more > 0 {
+        tracing::warn!(
+            more,
+            "further {}s are not served; only {MAX_PROBLEMS} are named",
+            K::WORD
+        );
+    }
+}

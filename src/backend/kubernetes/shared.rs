@@ -1,0 +1,62 @@
+//! What the last watch knows, for whoever writes.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::catalogue::{Catalogue, Place};
+use super::problems::Problem;
+use crate::record::{Key, Kind};
+
+/// The catalogues of both kinds, each as the watch that last listed keeps it.
+#[derive(Clone)]
+pub(super) struct Shared {
+    endpoints: Slot,
+    replicas: Slot,
+}
+
+type Slot = Arc<ArcSwap<Mutex<Catalogue>>>;
+
+impl Shared {
+    /// Nothing is known.
+    pub fn new() -> Self {
+        let empty = |kind| Arc::new(ArcSwap::from_pointee(Mutex::new(Catalogue::new(kind))));
+        Self {
+            endpoints: empty(Kind::Endpoint),
+            replicas: empty(Kind::Replica),
+        }
+    }
+
+    fn slot(&self, kind: Kind) -> &Slot {
+        match kind {
+            Kind::Endpoint => &self.endpoints,
+            Kind::Replica => &self.replicas,
+        }
+    }
+
+    /// Where the record of `key` is, or would be created.
+    pub fn place(&self, key: &Key) -> Place {
+        self.slot(key.kind()).load().lock().place(key)
+    }
+
+    /// The catalogue of a list that has ended takes the place of the one before
+    /// it. What that one had found is no news.
+    pub fn replace(&self, kind: Kind, mut catalogue: Catalogue) -> Arc<Mutex<Catalogue>> {
+        let slot = self.slot(kind);
+        let before = slot.load_full();
+        catalogue.problems().known_from(before.lock().problems());
+        let catalogue = Arc::new(Mutex::new(catalogue));
+        slot.store(Arc::clone(&catalogue));
+        catalogue
+    }
+
+    /// The objects that are not served.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut all = Vec::new();
+        for kind in Kind::ALL {
+            all.extend(self.slot(kind).load().lock().problems().all().cloned());
+        }
+        all
+    }
+}
