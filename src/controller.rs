@@ -1,4 +1,6 @@
 //! Collecting what nobody maintains. [`plan`] decides; [`collect`] does.
 
 pub mod collect;
+pub mod conditions;
 pub mod plan;
+pub mod status;

@@ -60,9 +60,10 @@ impl Failure {
                 "there are no credentials for the API server: {}",
                 chain(error)
             )),
-            error => {
-                Self::Unavailable(format!("the API server cannot be reached: {}", chain(error)))
-            }
+            error => Self::Unavailable(format!(
+                "the API server cannot be reached: {}",
+                chain(error)
+            )),
         }
     }
 
@@ -153,7 +154,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_with_what_to_do() {
         let text = unavailable(of(json!({ "code": 404, "message": "404 page not found" })));
-        assert!(text.ends_with("tunnel-registry crd | kubectl apply -f -"), "{text}");
+        assert!(
+            text.ends_with("tunnel-registry crd | kubectl apply -f -"),
+            "{text}"
+        );
         let text = unavailable(of(json!({
             "code": 404, "reason": "NotFound", "message": "namespaces \"gost\" not found",
             "details": { "kind": "namespaces", "name": "gost" },
@@ -196,9 +200,15 @@ mod tests {
         let absent = json!({ "code": 404, "details": { "kind": "leases", "name": "x" } });
         assert_eq!(of(absent), Failure::Absent);
         for reason in ["AlreadyExists", "Conflict"] {
-            assert_eq!(of(json!({ "code": 409, "reason": reason })), Failure::Conflict);
+            assert_eq!(
+                of(json!({ "code": 409, "reason": reason })),
+                Failure::Conflict
+            );
         }
-        assert_eq!(of(json!({ "code": 410, "reason": "Expired" })), Failure::Expired);
+        assert_eq!(
+            of(json!({ "code": 410, "reason": "Expired" })),
+            Failure::Expired
+        );
         let ahead = json!({
             "code": 504, "reason": "Timeout",
             "details": { "causes": [{ "reason": "ResourceVersionTooLarge" }] },

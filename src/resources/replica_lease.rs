@@ -34,7 +34,9 @@ const PREFIX: &str = "tunnel-registry";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// Nobody knows whose it is.
-    #[error("annotation {IDENTITY} must be 1 to {MAX_HOLDER} bytes long; restore it, or delete the lease")]
+    #[error(
+        "annotation {IDENTITY} must be 1 to {MAX_HOLDER} bytes long; restore it, or delete the lease"
+    )]
     Identity,
     /// Two identities.
     #[error("spec.holderIdentity is {0:?} and must be empty or what annotation {IDENTITY} says")]
@@ -43,7 +45,9 @@ pub enum Malformed {
     #[error("spec.{0} is missing or out of range; the replica writes it anew when it is deleted")]
     Field(&'static str),
     /// An annotation that cannot be read.
-    #[error("annotation {SUSPECTS} must be a JSON array of at most {MAX_SUSPECTS} names; remove it")]
+    #[error(
+        "annotation {SUSPECTS} must be a JSON array of at most {MAX_SUSPECTS} names; remove it"
+    )]
     Suspects,
 }
 
@@ -255,7 +259,10 @@ mod tests {
         assert_eq!(long, Err(Unfit::Duration(1 << 31)));
         let many = with(|r| r.suspects = vec!["n".parse().unwrap(); 257]);
         assert_eq!(many, Err(Unfit::Suspects(257)));
-        assert_eq!(with(|r| r.suspects = vec!["n".parse().unwrap(); 256]), Ok(()));
+        assert_eq!(
+            with(|r| r.suspects = vec!["n".parse().unwrap(); 256]),
+            Ok(())
+        );
     }
 
     #[test]
@@ -282,7 +289,10 @@ mod tests {
             (|l| l.metadata.annotations = None, IDENTITY),
             (|l| annotate(l, IDENTITY, ""), IDENTITY),
             (|l| annotate(l, IDENTITY, &"x".repeat(254)), IDENTITY),
-            (|l| annotate(l, IDENTITY, "other"), "spec.holderIdentity is \"db67"),
+            (
+                |l| annotate(l, IDENTITY, "other"),
+                "spec.holderIdentity is \"db67",
+            ),
             (|l| annotate(l, SUSPECTS, "a,b"), SUSPECTS),
             (|l| annotate(l, SUSPECTS, "[\"\"]"), SUSPECTS),
             (
@@ -306,8 +316,8 @@ mod tests {
     fn any_record() -> impl Strategy<Value = ReplicaRecord> {
         let name = "[!-~]([ -~]{0,40}[!-~])?".prop_map(|text| text.parse().unwrap());
         let suspects = proptest::collection::vec(name, 0..8);
-        let time = (0..4_102_444_800_000_000_i64)
-            .prop_map(|us| Timestamp::from_microsecond(us).unwrap());
+        let time =
+            (0..4_102_444_800_000_000_i64).prop_map(|us| Timestamp::from_microsecond(us).unwrap());
         let seconds = 1..=i32::MAX.cast_unsigned();
         ("\\PC{1,60}", time, seconds, any::<bool>(), suspects).prop_map(
             |(identity, renew_time, duration_seconds, stopped, suspects)| ReplicaRecord {

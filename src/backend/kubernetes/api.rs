@@ -103,7 +103,9 @@ impl Api {
             field_manager: Some(MANAGER.into()),
             ..PatchParams::default()
         };
-        let request = self.request::<K>().patch(name, &params, &Patch::Merge(patch));
+        let request = self
+            .request::<K>()
+            .patch(name, &params, &Patch::Merge(patch));
         self.call(request, CALL_TIMEOUT).await
     }
 
@@ -119,10 +121,7 @@ impl Api {
 
     /// Lists all objects of a kind, page by page, each object as soon as it is
     /// met; returns the version that the list is of.
-    pub async fn list<K: Object>(
-        &self,
-        mut met: impl FnMut(Seen),
-    ) -> Result<Revision, Failure> {
+    pub async fn list<K: Object>(&self, mut met: impl FnMut(Seen)) -> Result<Revision, Failure> {
         let mut params = ListParams {
             limit: Some(PAGE),
             label_selector: K::SELECTOR.map(Into::into),

@@ -86,7 +86,10 @@ impl Events {
     }
 
     /// The next event; none when the API server has ended the watch.
-    pub async fn next<K: Object>(&mut self, holders: &mut Holders) -> Result<Option<Event>, Failure> {
+    pub async fn next<K: Object>(
+        &mut self,
+        holders: &mut Holders,
+    ) -> Result<Option<Event>, Failure> {
         let next = timeout_at(self.deadline, self.lines.next()).await;
         match next.map_err(|_| Failure::late(self.limit))? {
             None => Ok(None),

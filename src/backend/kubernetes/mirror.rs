@@ -175,7 +175,12 @@ impl Mirror {
 fn tell_problems<K: Object>(catalogue: &mut Catalogue) {
     let news = catalogue.problems().take_news();
     for problem in &news {
-        tracing::warn!("{} {} is not served: {}", K::WORD, problem.name, problem.text);
+        tracing::warn!(
+            "{} {} is not served: {}",
+            K::WORD,
+            problem.name,
+            problem.text
+        );
     }
     let more = catalogue.problems().take_more();
     if more > 0 {

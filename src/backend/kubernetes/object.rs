@@ -334,7 +334,10 @@ mod tests {
         let mut holders = Holders::default();
         let mut holder = |connector| {
             let text = object(&contract::record("t", connector, 1)).to_string();
-            match Seen::read::<TunnelEndpoint>(&text, &mut holders).unwrap().found {
+            match Seen::read::<TunnelEndpoint>(&text, &mut holders)
+                .unwrap()
+                .found
+            {
                 Found::Record(Record::Endpoint(record)) => record.lease.holder.clone().unwrap(),
                 other => panic!("{other:?}"),
             }

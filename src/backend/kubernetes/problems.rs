@@ -57,8 +57,12 @@ impl Problems {
 
     /// What was known before is no news.
     pub fn known_from(&mut self, before: &Self) {
-        self.news
-            .retain(|news| before.all.get(&news.name).is_none_or(|old| old.text != news.text));
+        self.news.retain(|news| {
+            before
+                .all
+                .get(&news.name)
+                .is_none_or(|old| old.text != news.text)
+        });
     }
 
     /// What nobody was told yet.

@@ -122,7 +122,10 @@ fn every_annotation_of_an_object_is_in_a_patch() {
     record.lease.released = Some(Released::Silent);
     let object = TunnelEndpoint::from_record(&record).unwrap();
     let patch = TunnelEndpoint::patch(&record).unwrap();
-    assert_eq!(patch["metadata"]["annotations"], json!(object.metadata.annotations));
+    assert_eq!(
+        patch["metadata"]["annotations"],
+        json!(object.metadata.annotations)
+    );
 }
 
 #[test]

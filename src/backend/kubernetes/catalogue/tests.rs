@@ -56,7 +56,10 @@ fn problems(catalogue: &mut Catalogue) -> Vec<String> {
 fn a_usual_object_comes_changes_and_goes() {
     let mut all = catalogue();
     let place = all.place(&key());
-    assert_eq!((place.name, place.is_usual, place.version), (usual(), true, None));
+    assert_eq!(
+        (place.name, place.is_usual, place.version),
+        (usual(), true, None)
+    );
     assert_eq!(all.changed(put(&usual(), 1)), Ok(vec![told(1)]));
     assert_eq!(all.changed(put(&usual(), 2)), Ok(vec![told(2)]));
     let version = all.place(&key()).version.unwrap();
