@@ -2,5 +2,6 @@
 
 pub mod collect;
 pub mod conditions;
+pub mod election;
 pub mod plan;
 pub mod status;
