@@ -3,5 +3,7 @@
 pub mod collect;
 pub mod conditions;
 pub mod election;
+pub mod notices;
+pub mod objects;
 pub mod plan;
 pub mod status;
