@@ -4,6 +4,7 @@ mod files;
 mod pulse;
 mod serve;
 mod signals;
+mod store;
 pub mod supervisor;
 
 use std::error::Error;

@@ -13,6 +13,12 @@ use crate::registry::Registry;
 /// A write that takes longer has failed, and is tried again: shorter than the
 /// time in which the lease would run out.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for giving it up, which is tried at most [`TRIES`] times.
+const LAST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Once, and once more should somebody have written it meanwhile.
+const TRIES: u32 = 2;
+/// How long giving the lease up takes at most.
+pub const LEAVING: Duration = LAST_TIMEOUT.saturating_mul(TRIES);
 /// Looks whether a write is due at least this often.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
@@ -25,7 +31,7 @@ pub async fn run(registry: Arc<Registry>, backend: Arc<dyn Backend>, stop: Cance
         tokio::select! {
             () = sleep_until(due) => {
                 if let Some(write) = registry.vouch(false) {
-                    let result = make(&*backend, write).await;
+                    let result = make(&*backend, write, WRITE_TIMEOUT).await;
                     report(&result);
                     registry.vouched(&result);
                 }
@@ -34,12 +40,11 @@ pub async fn run(registry: Arc<Registry>, backend: Arc<dyn Backend>, stop: Cance
             () = stop.cancelled() => break,
         }
     }
-    // Twice, should somebody have written it meanwhile.
-    for _ in 0..2 {
+    for _ in 0..TRIES {
         let Some(write) = registry.vouch(true) else {
             return;
         };
-        let result = make(&*backend, write).await;
+        let result = make(&*backend, write, LAST_TIMEOUT).await;
         registry.vouched(&result);
         match result {
             Ok(_) => return,
@@ -54,9 +59,13 @@ pub async fn run(registry: Arc<Registry>, backend: Arc<dyn Backend>, stop: Cance
     }
 }
 
-async fn make(backend: &dyn Backend, write: Write) -> Result<Revision, WriteError> {
-    let late = || WriteError::Unavailable(format!("no answer within {WRITE_TIMEOUT:?}"));
-    let result = timeout(WRITE_TIMEOUT, backend.write(write)).await;
+async fn make(
+    backend: &dyn Backend,
+    write: Write,
+    limit: Duration,
+) -> Result<Revision, WriteError> {
+    let late = || WriteError::Unavailable(format!("no answer within {limit:?}"));
+    let result = timeout(limit, backend.write(write)).await;
     result.unwrap_or_else(|_| Err(late()))
 }
 

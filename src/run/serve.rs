@@ -11,9 +11,6 @@ use tracing::{info, warn};
 
 use crate::admin::{self, Admin, Part};
 use crate::args::{self, Serve, Store};
-use crate::backend::Backend;
-use crate::backend::file::File;
-use crate::backend::memory::Memory;
 use crate::controller::collect;
 use crate::controller::plan::{Pace, Plan};
 use crate::metrics::Metrics;
@@ -23,20 +20,19 @@ use crate::registry::core::Setup;
 use crate::run::StartError;
 use crate::run::pulse::Pulse;
 use crate::run::signals::signals;
+use crate::run::store::{self, Opened};
 use crate::run::supervisor::{Ended, Supervisor};
 use crate::server::auth::Access;
 use crate::server::tls::Tls;
 use crate::server::{self, Server, exposure};
 use crate::time::Now;
-use crate::{upkeep, writeback};
+use crate::{upkeep, vouch, writeback};
 
 /// How long what neither answers calls nor writes may take to stop.
 const BACKGROUND: Duration = Duration::from_secs(1);
 /// What a phase of a stop may take beyond the bound of what it does, which ends
 /// in time by itself.
 const MARGIN: Duration = Duration::from_secs(1);
-/// Who holds the leases in a store that only one process may open.
-const SOLE_HOLDER: &str = "local";
 
 /// Runs a registry until it is told to stop or a task of it ends.
 ///
@@ -56,28 +52,35 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         tls: tls.clone(),
     })
     .await?;
-    let backend = open(&store).await?;
+    let Opened {
+        backend,
+        identity,
+        sharing,
+        pod,
+        cluster: _cluster,
+    } = store::open(&store, args).await?;
 
     let setup = Setup {
-        identity: SOLE_HOLDER.into(),
-        pod: None,
-        sharing: None,
+        identity: Arc::clone(&identity),
+        pod,
+        sharing,
         timing: args.times.timing(),
         limits: args.limits.registry(),
         seed: fastrand::u64(..),
     };
     let registry = Arc::new(Registry::new(setup, &backend, args.times.register_wait));
-    let plan = Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono)));
+    // A store that others share is collected by the controller.
+    let plan = sharing
+        .is_none()
+        .then(|| Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono))));
     let metrics = Arc::new(Metrics::new());
-    metrics.register(Box::new(Figures::new(
-        Arc::clone(&registry),
-        Some(Arc::clone(&plan)),
-    )));
+    metrics.register(Box::new(Figures::new(Arc::clone(&registry), plan.clone())));
     let pulse = Arc::new(Pulse::new(Now::read()));
 
     let mut supervisor = Supervisor::new();
     let accepting = supervisor.phase("accepting", args.times.drain + MARGIN);
     let flushing = supervisor.phase("flushing", args.times.flush + MARGIN);
+    let leaving = supervisor.phase("leaving", vouch::LEAVING + MARGIN);
     let background = supervisor.phase("background", BACKGROUND);
 
     let (listen, admin_listen) = (server.local_addr(), admin_listener.local_addr()?);
@@ -122,7 +125,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     });
     supervisor.spawn(background, "mirror", {
         let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
-        let plan = Some(Arc::clone(&plan));
+        let plan = plan.clone();
         |stop| endless(upkeep::mirror(registry, plan, backend, stop))
     });
     supervisor.spawn(background, "store", {
@@ -138,10 +141,18 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         let registry = Arc::clone(&registry);
         |stop| endless(upkeep::sweep(registry, stop))
     });
-    supervisor.spawn(background, "collector", {
-        let registry = Arc::clone(&registry);
-        |stop| endless(collect::run(plan, backend, registry, stop))
-    });
+    if let Some(plan) = plan {
+        let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
+        supervisor.spawn(background, "collector", |stop| {
+            endless(collect::run(plan, backend, registry, stop))
+        });
+    }
+    if sharing.is_some() {
+        let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
+        supervisor.spawn(leaving, "lease", |stop| {
+            endless(vouch::run(registry, backend, stop))
+        });
+    }
     supervisor.spawn(background, "health", {
         let (registry, stopping) = (Arc::clone(&registry), supervisor.stopping());
         |stop| {
@@ -206,6 +217,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         %listen,
         admin = %admin_listen,
         %store,
+        %identity,
         "started"
     );
     Ok(supervisor.run(signals).await)
@@ -217,19 +229,6 @@ fn access(args: &Serve) -> Result<Access, StartError> {
         (Some(file), _) => Access::file(file.clone())?,
         (None, Some(tokens)) => Access::tokens(tokens.clone()),
         (None, None) => Access::everybody(),
-    })
-}
-
-/// Opens the store. Reading a large file takes a moment, so not on a thread
-/// that answers.
-async fn open(store: &Store) -> Result<Arc<dyn Backend>, StartError> {
-    Ok(match store {
-        Store::Memory => Arc::new(Memory::new()),
-        Store::File(path) => {
-            let path = path.clone();
-            Arc::new(tokio::task::spawn_blocking(move || File::open(path)).await??)
-        }
-        Store::Kubernetes => return Err("this version has no kubernetes store".into()),
     })
 }
 

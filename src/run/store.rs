@@ -1,0 +1,100 @@
+//! Opens the store that was asked for, with what comes with it.
+
+use std::sync::Arc;
+
+use kube::Client;
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::args::{Kubernetes as Told, Serve, Store};
+use crate::backend::Backend;
+use crate::backend::file::File;
+use crate::backend::kubernetes::{Kubernetes, Owner, Settings};
+use crate::backend::memory::Memory;
+use crate::kubernetes;
+use crate::registry::vouch::Sharing;
+use crate::run::StartError;
+
+/// Who holds the leases in a store that only one process may open.
+const SOLE_HOLDER: &str = "local";
+
+/// An open store, and how this process stands in it.
+pub(super) struct Opened {
+    pub backend: Arc<dyn Backend>,
+    /// Who holds what this process maintains.
+    pub identity: Arc<str>,
+    /// How the store is shared with other replicas; none when it is this
+    /// process's own, which then collects it too.
+    pub sharing: Option<Sharing>,
+    /// The pod that this runs in.
+    pub pod: Option<Uuid>,
+    /// The cluster, and the namespace of the records in it.
+    pub cluster: Option<(Client, String)>,
+}
+
+/// Opens the store. Reading a large file takes a moment, so not on a thread that
+/// answers. A cluster is asked for nothing yet.
+pub(super) async fn open(store: &Store, args: &Serve) -> Result<Opened, StartError> {
+    let backend: Arc<dyn Backend> = match store {
+        Store::Memory => Arc::new(Memory::new()),
+        Store::File(path) => {
+            let path = path.clone();
+            Arc::new(tokio::task::spawn_blocking(move || File::open(path)).await??)
+        }
+        Store::Kubernetes => return cluster(&args.kubernetes).await,
+    };
+    Ok(Opened {
+        backend,
+        identity: SOLE_HOLDER.into(),
+        sharing: None,
+        pod: None,
+        cluster: None,
+    })
+}
+
+async fn cluster(told: &Told) -> Result<Opened, StartError> {
+    let identity = told.identity(&host_name())?;
+    let client = kubernetes::connect().await?;
+    let namespace = match &told.namespace {
+        Some(namespace) => namespace.clone(),
+        None => client.default_namespace().to_owned(),
+    };
+    let owner = owner(told, &namespace);
+    let backend = Kubernetes::new(Settings {
+        client: client.clone(),
+        namespace: namespace.clone(),
+        owner,
+    });
+    Ok(Opened {
+        backend: Arc::new(backend),
+        identity,
+        sharing: Some(told.sharing()),
+        pod: told.pod_uid,
+        cluster: Some((client, namespace)),
+    })
+}
+
+/// The pod that owns what it registers. One of another namespace cannot.
+fn owner(told: &Told, namespace: &str) -> Option<Owner> {
+    let (name, uid) = told.pod_name.clone().zip(told.pod_uid)?;
+    let own = told.pod_namespace.clone();
+    let own = own.unwrap_or_else(|| namespace.to_owned());
+    if own != namespace {
+        warn!(
+            pod_namespace = own,
+            namespace,
+            "the pod is in another namespace than the TunnelEndpoints, so it cannot own them: they are removed by the controller, not with the pod"
+        );
+    }
+    Some(Owner {
+        namespace: own,
+        name,
+        uid,
+    })
+}
+
+/// What this host calls itself.
+pub(super) fn host_name() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
+}
