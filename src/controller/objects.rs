@@ -145,7 +145,6 @@ impl Objects {
             said: Said::by(object.status.as_ref()),
             epoch: self.epoch,
         };
-        self.problems.remove(name);
         let revision = met.revision;
         let record = Arc::new(record);
         if name == object_name(&key) {
@@ -155,6 +154,7 @@ impl Objects {
             all.insert(name.to_owned(), (met, Arc::clone(&record)));
         }
         if self.served(&key).is_some_and(|(served, _)| served == name) {
+            self.problems.remove(name);
             let record = Record::Endpoint(record);
             news.changes.push(Change::Put(Stored { record, revision }));
         }
@@ -177,7 +177,6 @@ impl Objects {
 
     fn take_out(&mut self, key: &EndpointKey, name: &str, news: &mut News) {
         let was_served = self.served(key).is_some_and(|(served, _)| served == name);
-        self.problems.remove(name);
         let usual = self
             .usual
             .get(key)

@@ -100,13 +100,10 @@ type Raw = Object<Spec, Status>;
 
 /// The pods of `scope` and what becomes of them, without end. What it needs is
 /// to list and watch them.
-pub fn watch(
-    client: Client,
-    scope: &Scope,
-) -> (impl Stream<Item = PodChange> + Send + Unpin, Cell) {
+pub fn watch(client: Client, scope: Scope) -> (impl Stream<Item = PodChange> + Send + Unpin, Cell) {
     let resource = ApiResource::erase::<v1::Pod>(&());
     let api = match scope {
-        Scope::Namespace(namespace) => Api::namespaced_with(client, namespace, &resource),
+        Scope::Namespace(namespace) => Api::namespaced_with(client, &namespace, &resource),
         Scope::All => Api::all_with(client, &resource),
     };
     let cell = Cell::off();
