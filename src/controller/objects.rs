@@ -70,8 +70,8 @@ pub struct Objects {
     usual: Map<EndpointKey, Object>,
     /// Those with other names.
     others: Map<EndpointKey, BTreeMap<String, (Object, Arc<EndpointRecord>)>>,
-    /// Texts and epochs, by the object's name.
-    problems: BTreeMap<String, (String, u32)>,
+    /// With the epoch in which each was met last, by the object's name.
+    problems: BTreeMap<String, (Problem, u32)>,
     epoch: u32,
 }
 
@@ -258,25 +258,27 @@ impl Objects {
         let epoch = self.epoch;
         if let Some((known, met)) = self.problems.get_mut(name) {
             *met = epoch;
-            if *known == text {
+            if known.text == text {
                 return;
             }
         } else if self.problems.len() >= MAX_PROBLEMS {
             return;
         }
-        self.problems.insert(name.to_owned(), (text.clone(), epoch));
-        news.problems.push(Problem {
+        let problem = Problem {
             name: name.to_owned(),
             uid,
             is_duplicate,
             text,
-        });
+        };
+        news.problems.push(problem.clone());
+        self.problems.insert(name.to_owned(), (problem, epoch));
     }
 
-    /// How many objects are not served, of those that are told.
+    /// The objects that are not served, of which at most 256 are kept.
     #[must_use]
-    pub fn problems(&self) -> usize {
-        self.problems.len()
+    pub fn problems(&self) -> Vec<Problem> {
+        let problems = self.problems.values();
+        problems.map(|(problem, _)| problem.clone()).collect()
     }
 }
 
@@ -365,9 +367,9 @@ mod tests {
         // When it goes the next comes.
         assert_eq!(told(&objects.gone(&object(None, 5))), [0, 1]);
         assert_eq!(served(&objects), Some(("b".into(), 1)));
-        assert_eq!(objects.problems(), 1);
+        assert_eq!(objects.problems().len(), 1);
         assert!(objects.gone(&object(Some("c"), 6)).changes.is_empty());
-        assert_eq!(objects.problems(), 0);
+        assert_eq!(objects.problems().len(), 0);
     }
 
     #[test]
@@ -384,7 +386,7 @@ mod tests {
         let news = objects.put(&wrong);
         assert!(news.problems[0].text.starts_with("spec cannot be read"));
         assert_eq!(told(&objects.put(&object(None, 3))), [3]);
-        assert_eq!(objects.problems(), 0);
+        assert_eq!(objects.problems().len(), 0);
     }
 
     #[test]
@@ -408,7 +410,7 @@ mod tests {
         assert_eq!(told(&objects.listed()), [0, 2]);
         objects.begin();
         assert_eq!(told(&objects.listed()), [0]);
-        assert_eq!((objects.keys().count(), objects.problems()), (0, 0));
+        assert_eq!((objects.keys().count(), objects.problems().len()), (0, 0));
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Work {
             endpoints: state.plan.len(),
             nodes: state.plan.nodes(),
             replicas: state.plan.living_replicas(),
-            problems: state.objects.problems(),
+            problems: state.objects.problems().len(),
             waiting: state.plan.waiting(),
             deleted: [0, 1, 2, 3].map(|reason: usize| read(&counts.deleted[reason])),
             deletes_failed: read(&counts.deletes_failed),
@@ -213,7 +213,7 @@ impl Work {
     /// The election told who leads.
     pub fn turned(&self, leads: bool, holder: &str) {
         if leads {
-            // What the one before has not written.
+            // What the one before has not written or told.
             self.look_at_all();
             self.tell(Notice {
                 about: About::Controller,
@@ -222,6 +222,10 @@ impl Work {
                 is_warning: false,
                 note: format!("{holder} became leader"),
             });
+            let problems = self.state.lock().objects.problems();
+            for problem in problems {
+                self.tell_problem(problem);
+            }
             tracing::info!("leads: it collects, and writes statuses");
         } else {
             self.state.lock().statuses.clear();

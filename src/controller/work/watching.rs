@@ -99,18 +99,19 @@ impl Work {
         }
         drop(state);
         for problem in news.problems {
+            let Problem { name, text, .. } = &problem;
+            tracing::warn!(object = name, "a TunnelEndpoint is not served: {text}");
             self.tell_problem(problem);
         }
     }
 
-    fn tell_problem(&self, problem: Problem) {
+    pub(super) fn tell_problem(&self, problem: Problem) {
         let Problem {
             name,
             uid,
             is_duplicate,
             text,
         } = problem;
-        tracing::warn!(object = name, "a TunnelEndpoint is not served: {text}");
         self.tell(Notice {
             about: About::Endpoint(name, uid),
             reason: match is_duplicate {
