@@ -73,6 +73,16 @@ impl Asked {
         Some(found.1.to_owned())
     }
 
+    /// What it carries.
+    pub async fn body(self) -> (Value, Self) {
+        let (parts, body) = self.request.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let value = serde_json::from_slice(&bytes).unwrap();
+        let request = Request::from_parts(parts, Body::from(bytes.to_vec()));
+        let answer = self.answer;
+        (value, Self { request, answer })
+    }
+
     /// Whether it is a watch, from the version `from` on.
     pub fn is_watch_from(&self, from: u64) -> bool {
         self.query("watch").is_some() && self.query("resourceVersion") == Some(from.to_string())

@@ -21,7 +21,7 @@ pub fn service(n: usize) -> Service {
         name: uuid(2, n),
         node: uuid(1, n),
         network: "tcp".into(),
-        address: format!("10.42.{}.{}:80", n / 250, n % 250 + 1),
+        address: format!("10.42.{}.{}:80", n / 250 % 250, n % 250 + 1),
     }
 }
 
