@@ -65,8 +65,13 @@ impl Broken {
     }
 
     fn of(error: &kube::Error) -> Self {
+        let failure = match error {
+            // Reading on from the same version would meet the same line again.
+            kube::Error::SerdeError(_) => Failure::Refused(Failure::of(error).to_string()),
+            error => Failure::of(error),
+        };
         Self {
-            failure: Failure::of(error),
+            failure,
             is_forbidden: matches!(error, kube::Error::Api(status) if status.code == 403),
         }
     }
@@ -220,3 +225,6 @@ fn tell<K: Resource>(event: WatchEvent<K>, version: String) -> (Told<K>, String)
         WatchEvent::Error(_) => (Told::Sign, version),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,3 +189,112 @@ fn stored(lease: &Lease) -> Stored {
             .unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::backend::kubernetes::testing::{Asked, Server, pair};
+    use crate::controller::election::Times;
+
+    struct Running {
+        server: Server,
+        election: Arc<Mutex<Election>>,
+        stop: CancellationToken,
+        task: tokio::task::JoinSet<()>,
+    }
+
+    fn start() -> Running {
+        let (client, server) = pair();
+        let election = Election::new("me".into(), Times::default());
+        let election = Arc::new(Mutex::new(election));
+        let stop = CancellationToken::new();
+        let mut task = tokio::task::JoinSet::new();
+        task.spawn(run(
+            Arc::clone(&election),
+            client,
+            "ns".into(),
+            |_, _| (),
+            stop.clone(),
+        ));
+        Running {
+            server,
+            election,
+            stop,
+            task,
+        }
+    }
+
+    fn lease(holder: &str, version: &str) -> Value {
+        json!({
+            "metadata": { "name": NAME, "resourceVersion": version },
+            "spec": { "holderIdentity": holder, "leaseDurationSeconds": 15, "leaseTransitions": 3 },
+        })
+    }
+
+    /// The next request must be a write at this version; who holds the Lease then.
+    async fn written(server: &mut Server, version: Option<&str>) -> (Value, Asked) {
+        let (body, asked) = server.asked().await.body().await;
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/ns/leases/{NAME}");
+        match version {
+            None => assert_eq!(asked.method(), http::Method::POST),
+            Some(_) => assert_eq!(asked.what(), format!("PUT {path}")),
+        }
+        assert_eq!(body["metadata"]["resourceVersion"].as_str(), version);
+        (body["spec"].clone(), asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_made_renewed_and_given_up_at_the_version_that_was_seen() {
+        let mut running = start();
+        let server = &mut running.server;
+        let absent = json!({
+            "kind": "Status", "code": 404, "reason": "NotFound", "message": "",
+            "details": { "kind": "leases", "name": NAME },
+        });
+        server.asked().await.answer(404, &absent);
+        let (spec, asked) = written(server, None).await;
+        assert_eq!(spec["holderIdentity"], "me");
+        assert_eq!(spec["leaseDurationSeconds"], 15);
+        asked.answer(201, &lease("me", "7"));
+        // A leader does not read what it wrote itself.
+        let (_, asked) = written(server, Some("7")).await;
+        assert!(running.election.lock().is_leader(Now::read().mono));
+        asked.answer(200, &lease("me", "8"));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        running.stop.cancel();
+        let (spec, asked) = written(server, Some("8")).await;
+        assert_eq!(spec["holderIdentity"], "");
+        asked.answer(200, &lease("", "9"));
+        running.task.join_next().await.unwrap().unwrap();
+        assert!(!running.election.lock().is_leader(Now::read().mono));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn anothers_is_taken_when_it_has_run_out_and_only_as_it_was_seen() {
+        let mut running = start();
+        let begun = Now::read().mono;
+        let server = &mut running.server;
+        let asked = loop {
+            let asked = server.asked().await;
+            if *asked.method() != http::Method::GET {
+                break asked;
+            }
+            asked.answer(200, &lease("other", "4"));
+        };
+        let waited = Now::read().mono.duration_since(begun);
+        let seconds = waited.as_secs();
+        assert!((15..18).contains(&seconds), "{waited:?}");
+        let (body, asked) = asked.body().await;
+        assert_eq!(body["metadata"]["resourceVersion"], "4");
+        assert_eq!(body["spec"]["leaseTransitions"], 4);
+        // Somebody was faster.
+        asked.fail(409);
+        server.asked().await.answer(200, &lease("faster", "5"));
+        assert_eq!(*server.asked().await.method(), http::Method::GET);
+        assert!(!running.election.lock().is_leader(Now::read().mono));
+        running.stop.cancel();
+        running.task.join_next().await.unwrap().unwrap();
+    }
+}

@@ -5,7 +5,8 @@
 //! pod is gone. Time counts between two successful lists of the replicas'
 //! leases: a watch that is quiet proves nothing.
 //!
-//! An endpoint takes about 400 bytes here, with names that are UUIDs.
+//! With names that are UUIDs an endpoint takes about 350 bytes here, and 400 more
+//! while it waits (measured with 100,000).
 
 mod endpoints;
 mod holders;
