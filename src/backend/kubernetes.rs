@@ -14,7 +14,7 @@ mod object;
 mod problems;
 mod shared;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod writer;
 
 use std::fmt;

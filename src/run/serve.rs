@@ -233,13 +233,13 @@ fn access(args: &Serve) -> Result<Access, StartError> {
 }
 
 /// A task that ends only when it is asked to, and cannot fail.
-async fn endless(task: impl Future<Output = ()>) -> Result<(), Infallible> {
+pub(super) async fn endless(task: impl Future<Output = ()>) -> Result<(), Infallible> {
     task.await;
     Ok(())
 }
 
 /// Not ready from the moment that a stop begins, so that nobody new comes.
-fn process(stopping: &CancellationToken) -> Part {
+pub(super) fn process(stopping: &CancellationToken) -> Part {
     let ready = if stopping.is_cancelled() {
         Err("stopping".to_owned())
     } else {

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod cluster;
+mod controller;
 mod env;
 mod faults;
 mod garbage;
