@@ -7,6 +7,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::args::values;
+use crate::kubernetes::pods::Scope;
 use crate::registry::vouch::Sharing;
 
 /// Which replica this is, and where its records are. Read with
@@ -93,6 +94,18 @@ pub enum WatchPods {
     All,
     /// None: leases alone decide.
     Off,
+}
+
+impl WatchPods {
+    /// Whose pods these are, for a process with this namespace; none to be watched.
+    #[must_use]
+    pub fn scope(self, namespace: &str) -> Option<Scope> {
+        match self {
+            Self::Own => Some(Scope::Namespace(namespace.to_owned())),
+            Self::All => Some(Scope::All),
+            Self::Off => None,
+        }
+    }
 }
 
 /// There is nothing to be known by.

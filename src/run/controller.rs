@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::{self, Part, Vitals};
-use crate::args::{self, Controller, WatchPods};
+use crate::args::{self, Controller};
 use crate::controller::election::{Election, Times, lease};
 use crate::controller::notices::{self, Notices};
 use crate::controller::work::{Setup, Work};
 use crate::kubernetes;
-use crate::kubernetes::pods::{self, Cell, Scope};
+use crate::kubernetes::pods::{self, Cell};
 use crate::metrics::Metrics;
 use crate::metrics::controller::Collected;
 use crate::run::StartError;
@@ -51,10 +51,9 @@ pub async fn control(args: &Controller) -> Result<Ended, StartError> {
         let (changes, cell) = pods::watch(client.clone(), scope);
         (Either::Left(changes), cell)
     };
-    let (pod_changes, cell) = match args.watch_pods {
-        WatchPods::Own => watch(Scope::Namespace(namespace.clone())),
-        WatchPods::All => watch(Scope::All),
-        WatchPods::Off => (Either::Right(stream::pending()), Cell::off()),
+    let (pod_changes, cell) = match args.watch_pods.scope(&namespace) {
+        Some(scope) => watch(scope),
+        None => (Either::Right(stream::pending()), Cell::off()),
     };
     let setup = Setup {
         namespace: namespace.clone(),

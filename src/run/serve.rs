@@ -13,6 +13,7 @@ use crate::admin::{self, Admin, Part};
 use crate::args::{self, Serve, Store};
 use crate::controller::collect;
 use crate::controller::plan::{Pace, Plan};
+use crate::kubernetes::pods;
 use crate::metrics::Metrics;
 use crate::metrics::registry::Figures;
 use crate::registry::Registry;
@@ -57,7 +58,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         identity,
         sharing,
         pod,
-        cluster: _cluster,
+        cluster,
     } = store::open(&store, args).await?;
 
     let setup = Setup {
@@ -137,6 +138,15 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
             }
         }
     });
+    if let Some((client, namespace)) = cluster
+        && let Some(scope) = args.kubernetes.watch_pods.scope(&namespace)
+    {
+        let (changes, _cell) = pods::watch(client, scope);
+        let registry = Arc::clone(&registry);
+        supervisor.spawn(background, "pod watch", |stop| {
+            endless(upkeep::pods(registry, changes, stop))
+        });
+    }
     supervisor.spawn(background, "sweep", {
         let registry = Arc::clone(&registry);
         |stop| endless(upkeep::sweep(registry, stop))
