@@ -7,6 +7,7 @@
 mod accounts;
 mod cluster;
 mod controller;
+mod deeds;
 mod env;
 mod faults;
 mod garbage;
