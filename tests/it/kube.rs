@@ -15,6 +15,7 @@ mod kubectl;
 mod objects;
 mod outages;
 mod pair;
+mod pods;
 mod ports;
 mod product;
 mod program;
