@@ -134,11 +134,12 @@ impl Pods {
         }
     }
 
-    /// The one pod that has this address.
+    /// The one pod that has this address. One that was asked to end may be gone
+    /// already, and its address another's.
     #[must_use]
     pub fn at(&self, ip: IpAddr) -> Option<Uuid> {
         match self.addresses.get(&ip).map(Vec::as_slice) {
-            Some([only]) => Some(*only),
+            Some([only]) => Some(*only).filter(|uid| !self.pods[uid].terminating),
             _ => None,
         }
     }

@@ -14,9 +14,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tracing::{Level, error, info};
+use tracing::{Level, error, info, warn};
 
-use crate::args::{Args, Controller, Serve};
+use crate::args::{self, Args, Controller, Serve};
 use crate::healthcheck;
 use crate::resources;
 use crate::telemetry;
@@ -72,6 +72,14 @@ fn control_until_ended(args: &Controller) -> Result<ExitCode, StartError> {
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(controller::control(args));
     end(runtime, ended)
+}
+
+/// Says which of our environment variables mean nothing.
+fn warn_of_misspelt() {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in args::misspelt(names) {
+        warn!("{name} is set and means nothing; see --help for the variables that there are");
+    }
 }
 
 fn end(runtime: Runtime, ended: Result<Ended, StartError>) -> Result<ExitCode, StartError> {

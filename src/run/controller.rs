@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::{self, Part, Vitals};
-use crate::args::{self, Controller};
+use crate::args::Controller;
 use crate::controller::election::{Election, Times, lease};
 use crate::controller::notices::{self, Notices};
 use crate::controller::work::{Setup, Work};
@@ -18,12 +18,12 @@ use crate::kubernetes;
 use crate::kubernetes::pods::{self, Cell};
 use crate::metrics::Metrics;
 use crate::metrics::controller::Collected;
-use crate::run::StartError;
 use crate::run::pulse::Pulse;
 use crate::run::serve::{endless, process};
 use crate::run::signals::signals;
 use crate::run::store::host_name;
 use crate::run::supervisor::{Ended, Supervisor};
+use crate::run::{StartError, warn_of_misspelt};
 use crate::time::Now;
 
 /// How long giving up the leader's Lease may take.
@@ -138,10 +138,7 @@ pub async fn control(args: &Controller) -> Result<Ended, StartError> {
         admin::server::serve(admin_listener, admin, stop)
     });
 
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in args::misspelt(names) {
-        warn!("{name} is set and means nothing; see --help for the variables that there are");
-    }
+    warn_of_misspelt();
     if args.dry_run {
         warn!("a dry run: it tells what it would collect, and writes nothing");
     }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin, Part};
-use crate::args::{self, Serve, Store};
+use crate::args::{Serve, Store};
 use crate::controller::collect;
 use crate::controller::plan::{Pace, Plan};
 use crate::kubernetes::pods;
@@ -18,11 +18,11 @@ use crate::metrics::Metrics;
 use crate::metrics::registry::Figures;
 use crate::registry::Registry;
 use crate::registry::core::Setup;
-use crate::run::StartError;
 use crate::run::pulse::Pulse;
 use crate::run::signals::signals;
 use crate::run::store::{self, Opened};
 use crate::run::supervisor::{Ended, Supervisor};
+use crate::run::{StartError, warn_of_misspelt};
 use crate::server::auth::Access;
 use crate::server::tls::Tls;
 use crate::server::{self, Server, exposure};
@@ -209,10 +209,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         admin::server::serve(admin_listener, admin, stop)
     });
 
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in args::misspelt(names) {
-        warn!("{name} is set and means nothing; see --help for the variables that there are");
-    }
+    warn_of_misspelt();
     if let Some(exposed) = exposed {
         warn!("{exposed}");
     }
