@@ -70,7 +70,8 @@ impl Lease {
     #[must_use]
     pub fn renewed_every(mut self, interval: Duration) -> Self {
         let rounded_up = interval + Duration::from_nanos(999_999_999);
-        self.interval_seconds = (interval > USUAL_INTERVAL).then(|| whole_seconds(rounded_up));
+        let is_unusual = interval > USUAL_INTERVAL + SLACK;
+        self.interval_seconds = is_unusual.then(|| whole_seconds(rounded_up));
         self
     }
 
@@ -125,6 +126,9 @@ impl Default for Timing {
     }
 }
 
+/// What an interval may be longer by until it is worth telling: calls are late.
+const SLACK: Duration = Duration::from_secs(1);
+
 /// gost's default renewal interval, assumed until a node has shown its own.
 pub const USUAL_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -169,7 +173,8 @@ mod tests {
         };
         assert_eq!(told(0), None);
         assert_eq!(told(15_000), None);
-        assert_eq!(told(15_001), Some(Duration::from_secs(16)));
+        assert_eq!(told(16_000), None);
+        assert_eq!(told(16_001), Some(Duration::from_secs(17)));
         assert_eq!(told(120_000), Some(Duration::from_secs(120)));
     }
 }

@@ -164,6 +164,12 @@ impl Replicas {
         })
     }
 
+    /// Whether `holder` gave its lease up.
+    #[must_use]
+    pub fn has_stopped(&self, holder: &str) -> bool {
+        self.known.get(holder).is_some_and(Seen::has_stopped)
+    }
+
     /// Whether there is a lease of `holder`.
     #[must_use]
     pub fn has_lease(&self, holder: &str) -> bool {

@@ -96,7 +96,7 @@ impl Plan {
     #[must_use]
     pub fn new(pace: Pace, now: Instant) -> Self {
         Self {
-            waits: Waits::new(pace),
+            waits: Waits::new(pace, now),
             contact: Contact::new(now),
         }
     }

@@ -14,7 +14,6 @@ use kube::{Client, Resource as _};
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use crate::backend::follow::Pauses;
 use crate::kubernetes::watch::{Broken, Told, watch as watch_objects};
 use crate::pods::{Pod, PodChange};
 
@@ -111,7 +110,6 @@ pub fn watch(client: Client, scope: Scope) -> (impl Stream<Item = PodChange> + S
     let watch = Watch {
         told: watch_objects(api).boxed(),
         listing: None,
-        pauses: Pauses::new(),
         cell: cell.clone(),
     };
     let changes = stream::unfold(watch, |mut watch| async move {
@@ -125,7 +123,6 @@ struct Watch {
     told: BoxStream<'static, Result<Told<Raw>, Broken>>,
     /// What was listed so far, while that lasts.
     listing: Option<Vec<Pod>>,
-    pauses: Pauses,
     cell: Cell,
 }
 
@@ -134,14 +131,14 @@ impl Watch {
         loop {
             match self.told.next().await? {
                 Ok(told) => {
-                    self.pauses.reset();
                     if let Some(change) = self.tell(told) {
                         return Some(change);
                     }
                 }
                 Err(broken) => {
-                    let pause = self.broke(&broken);
-                    sleep(pause).await;
+                    if let Some(pause) = self.broke(&broken) {
+                        sleep(pause).await;
+                    }
                 }
             }
         }
@@ -170,8 +167,8 @@ impl Watch {
         None
     }
 
-    /// Returns how long to wait.
-    fn broke(&mut self, broken: &Broken) -> Duration {
+    /// Returns how long to wait beyond what the watch itself waits.
+    fn broke(&mut self, broken: &Broken) -> Option<Duration> {
         if broken.is_forbidden {
             if self.cell.set(Watched::Forbidden) != Watched::Forbidden {
                 tracing::warn!(
@@ -179,12 +176,11 @@ impl Watch {
                 );
             }
             // Three quarters to five quarters, as all pauses.
-            return FORBIDDEN_PAUSE.mul_f64(0.75 + fastrand::f64() / 2.0);
+            return Some(FORBIDDEN_PAUSE.mul_f64(0.75 + fastrand::f64() / 2.0));
         }
         self.cell.set(Watched::NotYet);
-        let pause = self.pauses.next();
-        tracing::warn!(again_in = ?pause, "the watch of pods broke: {broken}");
-        pause
+        tracing::warn!(again_in = ?broken.again_in, "the watch of pods broke: {broken}");
+        None
     }
 }
 
@@ -232,7 +228,6 @@ mod tests {
         Watch {
             told: stream::iter(told).boxed(),
             listing: None,
-            pauses: Pauses::new(),
             cell,
         }
     }
@@ -240,6 +235,7 @@ mod tests {
     fn broken(is_forbidden: bool) -> Broken {
         Broken {
             failure: Failure::Unavailable("away".into()),
+            again_in: Duration::ZERO,
             is_forbidden,
         }
     }

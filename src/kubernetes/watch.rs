@@ -12,8 +12,9 @@ use kube::Resource;
 use kube::api::{Api, ListParams, WatchParams};
 use kube::core::WatchEvent;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::backend::follow::{LONGEST_WAIT, Pauses};
 use crate::kubernetes::{CALL_TIMEOUT, Failure};
 
 /// How many objects a page of a list has: some 1 MiB.
@@ -26,6 +27,8 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 const SECONDS: std::ops::RangeInclusive<u32> = 60..=120;
 /// A watch that has not ended so much later hangs.
 const MARGIN: Duration = Duration::from_secs(15);
+/// So long a watch is silent at least when it hangs: no bookmark, no end.
+const HANGS: Duration = Duration::from_secs(60 + 15);
 /// How often a watch may be refused in a row before everything is listed again:
 /// the version to go on from may be what is wrong.
 const REFUSALS: u32 = 3;
@@ -54,6 +57,8 @@ pub struct Broken {
     pub failure: Failure,
     /// Whether this account may not watch these objects.
     pub is_forbidden: bool,
+    /// How long the stream waits before it goes on.
+    pub again_in: Duration,
 }
 
 impl Broken {
@@ -61,6 +66,7 @@ impl Broken {
         Self {
             failure: Failure::late(limit),
             is_forbidden: false,
+            again_in: Duration::ZERO,
         }
     }
 
@@ -73,12 +79,13 @@ impl Broken {
         Self {
             failure,
             is_forbidden: matches!(error, kube::Error::Api(status) if status.code == 403),
+            again_in: Duration::ZERO,
         }
     }
 }
 
-/// Every object that `api` has and every change, without end. After an error
-/// the caller may wait before it goes on; then it continues where it was.
+/// Every object that `api` has and every change, without end. After an error it
+/// waits, ever longer, and continues where it was.
 pub fn watch<K>(api: Api<K>) -> impl Stream<Item = Result<Told<K>, Broken>> + Send + Unpin
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
@@ -87,11 +94,14 @@ where
         api,
         state: State::List(None),
         refusals: 0,
+        pauses: Pauses::new(),
+        pause: None,
+        opened: None,
     };
     stream::unfold(watch, |mut watch| async move {
         let told = match watch.next().await {
             Ok(told) => told.into_iter().map(Ok).collect(),
-            Err(broken) => vec![Err(broken)],
+            Err(broken) => vec![Err(watch.pausing(broken))],
         };
         Some((stream::iter(told), watch))
     })
@@ -103,6 +113,11 @@ struct Watch<K> {
     api: Api<K>,
     state: State<K>,
     refusals: u32,
+    pauses: Pauses,
+    /// To be waited out before anything else.
+    pause: Option<Duration>,
+    /// When the last watch began.
+    opened: Option<Instant>,
 }
 
 enum State<K> {
@@ -119,11 +134,34 @@ enum State<K> {
 }
 
 impl<K: Resource + Clone + Debug + DeserializeOwned + Send + 'static> Watch<K> {
+    /// How long to wait before the next attempt. A watch that lived for a while
+    /// is not to blame for its end.
+    fn wait(&mut self) -> Duration {
+        let lived = self.opened.take().map(|opened| opened.elapsed());
+        if lived.is_some_and(|lived| lived >= LONGEST_WAIT) {
+            self.pauses.reset();
+        }
+        let pause = self.pauses.next();
+        self.pause = Some(pause);
+        pause
+    }
+
+    fn pausing(&mut self, broken: Broken) -> Broken {
+        Broken {
+            again_in: self.wait(),
+            ..broken
+        }
+    }
+
     async fn next(&mut self) -> Result<Vec<Told<K>>, Broken> {
+        if let Some(pause) = self.pause.take() {
+            sleep(pause).await;
+        }
         match std::mem::replace(&mut self.state, State::List(None)) {
             State::List(more) => self.list(more).await,
             State::Open(version) => match self.open(&version).await {
                 Ok((events, deadline)) => {
+                    self.opened = Some(Instant::now());
                     self.state = State::Hear(version, events, deadline);
                     Ok(vec![Told::Sign])
                 }
@@ -131,9 +169,10 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + 'static> Watch<K> {
             },
             State::Hear(version, mut events, deadline) => {
                 let event = match timeout_at(deadline, events.next()).await {
-                    Err(_) => Err(Broken::late(MARGIN)),
+                    Err(_) => Err(Broken::late(HANGS)),
                     Ok(None) => {
                         self.state = State::Open(version);
+                        self.wait();
                         return Ok(Vec::new());
                     }
                     Ok(Some(Err(error))) => Err(Broken::of(&error)),

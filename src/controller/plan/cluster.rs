@@ -83,7 +83,7 @@ impl ClusterPlan {
     pub fn new(pace: Pace, orphan_for: Duration, now: Instant) -> Self {
         Self {
             orphan_for,
-            waits: Waits::new(pace),
+            waits: Waits::new(pace, now),
             replicas: Replicas::new(now),
             pods: Pods::default(),
             endpoints: Endpoints::default(),
@@ -249,7 +249,9 @@ impl ClusterPlan {
         lost.then(|| Wanted {
             reason: Reason::HolderLost,
             time: self.orphan_for,
-            silent: !self.replicas.suspects(holder, &endpoint.key.node),
+            // Who gave its lease up has not fallen silent.
+            silent: !self.replicas.has_stopped(holder)
+                && !self.replicas.suspects(holder, &endpoint.key.node),
         })
     }
 

@@ -245,3 +245,33 @@ fn the_brake_does_not_hold_back_closed_connections() {
     assert_eq!(gone, ["n10", "n11", "n12", "n13", "n14"]);
     assert!(f.plan.braked_for().is_some());
 }
+
+#[test]
+fn the_brake_is_released_though_single_nodes_come_and_go() {
+    let mut f = Fixture::new(Pace::default());
+    f.nodes = 1_000;
+    for node in 0..200 {
+        f.released(&format!("storm-{node}"), node + 1);
+    }
+    f.pass(10);
+    for node in 0..200 {
+        let key = key("t", &format!("storm-{node}"), "c");
+        f.plan
+            .apply(&[Change::Delete(Key::Endpoint(key), Revision(1_000 + node))]);
+    }
+    // The storm is over. One node of 1,000 is released each 5 minutes.
+    for hour in 0..36 {
+        f.released(&format!("single-{hour}"), 2_000 + hour);
+        let gone = f.pass(300);
+        for node in gone {
+            let key = key("t", &node, "c");
+            f.plan
+                .apply(&[Change::Delete(Key::Endpoint(key), Revision(5_000 + hour))]);
+        }
+    }
+    assert!(
+        f.plan.braked_for().is_none(),
+        "braked for {:?} by one node of 1,000",
+        f.plan.braked_for()
+    );
+}

@@ -65,6 +65,8 @@ pub struct Waits {
     waiting: [usize; Reason::ALL.len()],
     /// Since when, in counted time.
     braked_since: Option<Instant>,
+    /// When there was last reason to, in counted time.
+    many_until: Instant,
     allowance: Allowance,
     braked_allowance: Allowance,
 }
@@ -81,7 +83,7 @@ struct Wait {
 }
 
 impl Waits {
-    pub fn new(pace: Pace) -> Self {
+    pub fn new(pace: Pace, now: Instant) -> Self {
         Self {
             pace,
             waits: Map::default(),
@@ -90,6 +92,7 @@ impl Waits {
             silent: Map::default(),
             waiting: Default::default(),
             braked_since: None,
+            many_until: now,
             allowance: Allowance::default(),
             braked_allowance: Allowance::default(),
         }
@@ -250,7 +253,7 @@ impl Waits {
 
     /// When many nodes fall silent together, the cause is more likely between
     /// them and us. Those that come back first prove it, so the brake stays until
-    /// no node is silent any more.
+    /// none that fell silent with them is silent any more.
     fn brake(&mut self, time: &Contact, census: &impl Census) {
         let silent = self
             .silent
@@ -259,11 +262,19 @@ impl Waits {
             .count();
         let many = silent >= self.pace.brake_nodes
             && silent as f64 > self.pace.brake_share * census.nodes() as f64;
-        if silent == 0 {
-            self.braked_since = None;
-        } else if many {
+        if many {
+            self.many_until = time.counted();
             self.braked_since.get_or_insert(time.counted());
+        } else if self.braked_since.is_some() && !self.are_left() {
+            self.braked_since = None;
         }
+    }
+
+    /// Whether any of those still waits because of which the brake fell.
+    fn are_left(&self) -> bool {
+        self.waits
+            .values()
+            .any(|wait| wait.wanted.silent && wait.since.is_some_and(|at| at <= self.many_until))
     }
 
     /// For how long collecting has been braked, if it is.

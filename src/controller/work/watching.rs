@@ -9,11 +9,10 @@ use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{State, Work, count};
-use crate::backend::follow::Pauses;
 use crate::controller::notices::{About, Notice};
 use crate::controller::objects::{News, Problem};
 use crate::kubernetes::watch::{Told, watch};
@@ -43,21 +42,13 @@ impl Work {
         let namespace = &self.setup.namespace;
         let api = Api::namespaced_with(self.client.clone(), namespace, &resource);
         let mut told = watch::<DynamicObject>(api);
-        let mut pauses = Pauses::new();
         while let Some(Some(told)) = stop.run_until_cancelled(told.next()).await {
             match told {
-                Ok(told) => {
-                    pauses.reset();
-                    self.heard(told);
-                }
+                Ok(told) => self.heard(told),
                 Err(broken) => {
-                    let pause = pauses.next();
-                    tracing::warn!(again_in = ?pause, "the watch of TunnelEndpoints broke: {broken}");
+                    tracing::warn!(again_in = ?broken.again_in, "the watch of TunnelEndpoints broke: {broken}");
                     if let Some(unread) = &mut self.state.lock().unread {
                         *unread = format!("the TunnelEndpoints cannot be listed: {broken}");
-                    }
-                    if stop.run_until_cancelled(sleep(pause)).await.is_none() {
-                        break;
                     }
                 }
             }

@@ -1,8 +1,7 @@
 //! Which requests writes make. What the real API server makes of them is tested
 //! in `tests/it/kube/store`.
 
-use futures::future::join_all;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use http::Method;
 use serde_json::json;
 
@@ -83,38 +82,4 @@ async fn revision_0_only_finds_out() {
         };
         assert_eq!(written, Err(WriteError::Conflict(Some(Box::new(stored)))));
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn only_so_many_writes_are_under_way() {
-    let (store, mut server) = begin();
-    let create = |n: usize| store.write(Write::Create(record("t", &n.to_string(), 1)));
-    let mut writes = join_all((0..=WRITES_AT_ONCE).map(create)).boxed();
-    let mut asked = Vec::new();
-    while asked.len() < WRITES_AT_ONCE {
-        tokio::select! {
-            biased;
-            _ = &mut writes => panic!("nothing was answered"),
-            one = server.asked() => asked.push(one),
-        }
-    }
-    let more = async {
-        tokio::select! {
-            biased;
-            _ = &mut writes => panic!("nothing was answered"),
-            one = server.asked() => one,
-        }
-    };
-    // Time is paused: this is over when nothing else can happen.
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(1), more).await;
-    assert!(waited.is_err(), "one too many");
-    for one in asked {
-        one.answer(201, &object(&record("t", "c", 1), 7));
-    }
-    let last = async { server.asked().await.fail(503) };
-    let (results, ()) = futures::join!(writes, last);
-    let made = results.iter().filter(|one| **one == Ok(Revision(7)));
-    assert_eq!(made.count(), WRITES_AT_ONCE);
-    let failed = results.into_iter().find_map(Result::err);
-    assert!(matches!(failed, Some(WriteError::Unavailable(_))));
 }

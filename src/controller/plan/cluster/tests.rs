@@ -322,3 +322,22 @@ fn two_nodes_at_one_address_are_told_when_they_stay() {
     assert_eq!(f.plan.nodes(), 1);
     assert!(f.plan.endpoints.of_node(&name("one")).is_empty());
 }
+
+#[test]
+fn an_orderly_stop_does_not_brake() {
+    let mut f = fixture(&["a", "b"]);
+    for n in 0..50 {
+        f.held(&format!("a{n}"), "a");
+        f.held(&format!("b{n}"), "b");
+    }
+    f.pass(60);
+    let mut stopped = f.lease_of("a");
+    stopped.stopped = true;
+    f.living = vec!["b"];
+    f.renew(stopped);
+    f.pass(10);
+    assert!(
+        f.plan.braked_for().is_none(),
+        "each rolling restart warns of a brake"
+    );
+}
