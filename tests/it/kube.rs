@@ -7,6 +7,7 @@
 mod accounts;
 mod cluster;
 mod controller;
+mod deeds;
 mod env;
 mod faults;
 mod garbage;
@@ -14,6 +15,7 @@ mod kubectl;
 mod objects;
 mod outages;
 mod pair;
+mod pods;
 mod ports;
 mod product;
 mod program;

@@ -412,3 +412,22 @@ async fn a_lease_deleted_by_hand_is_made_again() {
     pass_renewing(&mut c, 60, 0, &a).await;
     assert_eq!(c.health(1, &a).unwrap(), "healthy");
 }
+
+#[tokio::test]
+async fn a_move_that_could_not_be_written_is_not_forgotten_in_silence() {
+    let mut c = Cluster::new(1).await;
+    let mut a = gost(1, "a");
+    c.register(0, &a);
+    c.settle().await;
+    c.replicas[0].connected = false;
+    a.address = "10.0.0.77:80".into();
+    c.register(0, &a);
+    c.pass(70, |_, _| {}).await;
+    c.replicas[0].connected = true;
+    c.pass(10, |_, _| {}).await;
+    assert_eq!(holder(&c, &a).await, "released");
+    let Record::Endpoint(stored) = c.stored(&a).await.unwrap().record else {
+        unreachable!();
+    };
+    assert_eq!(stored.endpoint.address.to_string(), a.address);
+}

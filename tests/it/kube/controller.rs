@@ -132,7 +132,7 @@ async fn deletes(controller: &Controller, reason: &str) -> u64 {
 }
 
 /// A pod that nobody runs; its uid.
-async fn pod(env: &Env, name: &str) -> Uuid {
+pub async fn pod(env: &Env, name: &str) -> Uuid {
     let pod = json!({
         "metadata": { "name": name },
         "spec": { "containers": [{ "name": "gost", "image": "gost" }] },
