@@ -1,11 +1,16 @@
 //! Tunnel Registry remembers who can be reached where, and answers at once.
 //!
 //! ```text
-//!   ways in                  the registry                  where it is kept
-//!   server ─ gost ─────────→ registry ── writeback ──────→ backend ┬ memory
-//!   (HTTP and gRPC)             ↑                             │    └ file
-//!                               └──── upkeep (mirror) ────────┤
-//!                                     controller (collect) ───┘
+//!   ways in                  the registry                    where it is kept
+//!   server ─ gost ─────────→ registry ─┬ writeback ───────→ backend ┬ memory
+//!   (HTTP and gRPC)             ↑      └ vouch (own lease) ─→  │    ├ file
+//!                               └──── upkeep (mirror, pods) ───┤    └ kubernetes
+//!                                     controller (collect) ────┘
+//!
+//!   a controller of a cluster, in a process of its own:
+//!   controller ┬ election    who leads
+//!              └ work        watches and lists, asks plan::cluster, deletes,
+//!                            writes conditions (status) and events (notices)
 //! ```
 //!
 //! - **Ways in** translate a wire protocol to calls on the registry and know
@@ -14,12 +19,17 @@
 //! - **The registry** ([`registry`]) holds all behaviour once, for every store.
 //!   [`registry::core`] decides, in plain functions that take the time; it keeps
 //!   an [`index`] to answer from and a queue of writes.
-//! - **Backends** ([`backend`]) are stores behind a small contract.
-//! - Around them: [`writeback`] makes the writes, [`upkeep`] mirrors the store
+//! - **Backends** ([`backend`]) are stores behind a small contract;
+//!   [`backend::kubernetes`] is the one that replicas of the registry share.
+//! - Around them: [`writeback`] makes the writes, [`vouch`] renews the lease by
+//!   which this replica vouches for what it holds, [`upkeep`] mirrors the store
 //!   into the registry and sweeps for what has become silent, [`controller`]
 //!   collects what nobody maintains, [`admin`] shows what there is.
-//!
-//! [`resources`] are the records as Kubernetes objects.
+//! - **What others do**, as far as registry and controller both judge it:
+//!   [`replicas`] tells which replicas live, [`contact`] counts the time in which
+//!   the store was there, [`pods`] knows which pods run, go or are gone.
+//! - **Kubernetes**: [`kubernetes`] is how the API server is reached, watched and
+//!   understood; [`resources`] are the records as its objects.
 //!
 //! [`record`] and [`lease`] are the words that all of them speak; only
 //! [`time`] reads a clock, and only [`run`] puts the parts together.

@@ -114,7 +114,7 @@ pub const MAX_CONDITIONS: usize = 8;
         name = "Ready",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
-        description = "Whether it is offered first"
+        description = "Whether it is maintained, or kept by hand"
     ),
     printcolumn(
         name = "Age",
@@ -200,7 +200,7 @@ pub struct TunnelEndpointStatus {
     #[schemars(schema_with = "schema::generation")]
     pub observed_generation: Option<i64>,
     /// Conditions, one of a type. Ready sums them up: it is True while the
-    /// endpoint is offered first.
+    /// endpoint is maintained, or kept by hand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
