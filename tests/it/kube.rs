@@ -1,7 +1,23 @@
 //! The product on a real Kubernetes API server, with a real etcd behind it.
+//!
+//! [`cluster`] runs the programs, [`env`] gives a test its namespace,
+//! [`accounts`] the product's rights in it, [`proxy`] a network that can fail,
+//! and [`product`] runs replicas and controllers.
 
+mod accounts;
 mod cluster;
+mod env;
+mod faults;
+mod garbage;
 mod kubectl;
+mod objects;
+mod ports;
+mod product;
+mod program;
+mod proxy;
 mod resource;
+mod rights;
+mod site;
 mod supervisor;
 mod tools;
+mod validation;

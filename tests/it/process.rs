@@ -108,6 +108,25 @@ impl Net {
     }
 }
 
+/// The binary under test as a command in a folder, which is its home: nothing is
+/// inherited from whoever runs the tests. Under `wrapper` if that is not empty.
+pub fn command(folder: &Path, wrapper: &[&str]) -> Command {
+    let mut command = match wrapper {
+        [] => Command::new(BINARY),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(BINARY);
+            command
+        }
+    };
+    command
+        .env_clear()
+        .env("HOME", folder)
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .current_dir(folder);
+    command
+}
+
 /// A process whose standard error goes to a file. Killed when dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -148,8 +167,37 @@ impl Process {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let id = Pid::from_raw(self.id().try_into().unwrap()).unwrap();
-        kill_process(id, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.id().try_into().unwrap()).unwrap()
+    }
+
+    /// Waits until it says that it is ready, on its admin port.
+    pub async fn ready(&mut self, admin: SocketAddr) {
+        until("the process is ready", async || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("it ended with {status} and said:\n{}", self.said());
+            }
+            let answer = fetch(admin, "/readyz").await;
+            match answer.map_err(|error| error.to_string())? {
+                (StatusCode::OK, _) => Ok(()),
+                (_, text) => Err(text),
+            }
+        })
+        .await;
+    }
+
+    /// Stands still when this returns, as a paused container does.
+    pub async fn freeze(&self) {
+        self.signal(Signal::STOP);
+        stands_still(self.pid()).await;
+    }
+
+    /// Goes on after [`Process::freeze`].
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
     }
 
     /// Waits for its end.
@@ -209,25 +257,15 @@ impl Setup {
 
     /// The command, under `wrapper` if that is not empty.
     fn command(&self, wrapper: &[&str]) -> Command {
-        let mut command = match wrapper {
-            [] => Command::new(BINARY),
-            [program, arguments @ ..] => {
-                let mut command = Command::new(program);
-                command.args(arguments).arg(BINARY);
-                command
-            }
-        };
+        let mut command = command(&self.folder, wrapper);
         command
-            .env_clear()
-            .env("HOME", &self.folder)
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(self.environment.iter().cloned())
             .arg(format!("--listen={}", self.listen))
             .arg(format!("--admin-listen={}", self.admin));
         if let Some(store) = &self.store {
             command.arg("--store").arg(store);
         }
-        command.args(&self.arguments).current_dir(&self.folder);
+        command.args(&self.arguments);
         command
     }
 
@@ -265,17 +303,7 @@ pub struct Registry {
 impl Registry {
     /// Waits until it says that it is ready.
     pub async fn ready(&mut self) {
-        until("the registry is ready", async || {
-            if let Some(status) = self.process.child.try_wait().unwrap() {
-                panic!("it ended with {status} and said:\n{}", self.process.said());
-            }
-            let answer = fetch(self.setup.admin, "/readyz").await;
-            match answer.map_err(|error| error.to_string())? {
-                (StatusCode::OK, _) => Ok(()),
-                (_, text) => Err(text),
-            }
-        })
-        .await;
+        self.process.ready(self.setup.admin).await;
     }
 
     /// What the admin port answers.
@@ -336,6 +364,27 @@ pub fn calls(method: &str, protocol: &str, outcome: &str) -> String {
     format!(
         r#"tunnel_registry_requests_total{{method="{method}",protocol="{protocol}",outcome="{outcome}"}}"#
     )
+}
+
+/// Waits until a process that was sent `SIGSTOP` stands still: its threads stop
+/// one by one, when each has its turn.
+pub async fn stands_still(process: Pid) {
+    let folder = format!("/proc/{}/task", process.as_raw_nonzero());
+    until("every thread has stopped", async || {
+        for thread in fs::read_dir(&folder).unwrap() {
+            let stat = fs::read_to_string(thread.unwrap().path().join("stat"));
+            // A thread may end meanwhile.
+            let Ok(stat) = stat else {
+                return Err(String::new());
+            };
+            // The state is what follows the name, which is in parentheses.
+            if !stat.rsplit(')').next().unwrap().starts_with(" T ") {
+                return Err(stat);
+            }
+        }
+        Ok(())
+    })
+    .await;
 }
 
 /// Runs the binary to its end: its exit code and what it said.
