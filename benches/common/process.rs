@@ -119,12 +119,21 @@ impl Process {
 
     /// The child's resident memory (VmRSS) in bytes.
     pub fn resident(&self) -> Result<u64> {
+        self.status("VmRSS")
+    }
+
+    /// The most resident memory that the child has had so far (VmHWM), in bytes.
+    pub fn peak(&self) -> Result<u64> {
+        self.status("VmHWM")
+    }
+
+    fn status(&self, field: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let kib: Option<u64> = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
             .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
-        Ok(kib.ok_or("no VmRSS in /proc/PID/status")? * 1_024)
+        Ok(kib.ok_or_else(|| format!("no {field} in /proc/PID/status"))? * 1_024)
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Store {
     Memory,
     /// `--store file:PATH`
     File(PathBuf),
+    /// `--store kubernetes`, in the cluster of this kubeconfig
+    Kubernetes(PathBuf),
 }
 
 impl Store {
@@ -36,6 +38,7 @@ impl Store {
                 argument.push(path);
                 argument
             }
+            Self::Kubernetes(_) => "kubernetes".into(),
         }
     }
 }
@@ -68,6 +71,9 @@ impl Registry {
                 command.env_remove(name);
             }
         }
+        if let Store::Kubernetes(kubeconfig) = store {
+            command.env("KUBECONFIG", kubeconfig);
+        }
         let from = Instant::now();
         let mut process = Process::start("tunnel-registry", &mut command)?;
         process
@@ -88,19 +94,27 @@ impl Registry {
 
     /// How many endpoints it says it has.
     pub async fn endpoints(&self) -> Result<usize> {
+        Ok(self.metric("tunnel_registry_endpoints").await? as usize)
+    }
+
+    /// The sum of a metric's series.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
         let (_, metrics) = fetch(self.admin, "/metrics").await?;
-        let count = gauge(&metrics, "tunnel_registry_endpoints")
-            .ok_or("/metrics has no tunnel_registry_endpoints")?;
-        Ok(count as usize)
+        Ok(gauge(&metrics, name).ok_or_else(|| format!("/metrics has no {name}"))?)
     }
 
     /// Waits until it says that it has exactly `count` endpoints.
     pub async fn holds(&mut self, count: usize, within: Duration) -> Result<()> {
+        self.says("tunnel_registry_endpoints", count, within).await
+    }
+
+    /// Waits until a metric is exactly `count`.
+    pub async fn says(&mut self, name: &str, count: usize, within: Duration) -> Result<()> {
         let admin = self.admin;
         self.process
-            .until(&format!("at {count} endpoints"), within, async || {
+            .until(&format!("at {count} {name}"), within, async || {
                 let (_, metrics) = fetch(admin, "/metrics").await.ok()?;
-                let now = gauge(&metrics, "tunnel_registry_endpoints")?;
+                let now = gauge(&metrics, name)?;
                 (now as usize == count).then_some(())
             })
             .await

@@ -18,6 +18,7 @@ mod proxy;
 mod resource;
 mod rights;
 mod site;
+mod supervision;
 mod supervisor;
 mod tools;
 mod validation;

@@ -1,0 +1,158 @@
+//! A pair of real gosts with a registry replica each, a client at one of them,
+//! and visitors at the other.
+
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::common::Result;
+use crate::common::process::Process;
+use crate::process::Net;
+use crate::web::{Service, visit};
+
+/// Names a gost v3 binary.
+const BINARY: &str = "GOST_BIN";
+/// How long a gost may take to start, and a tunnel to be there.
+const START_WITHIN: Duration = Duration::from_secs(60);
+/// What visitors ask for, and the tunnel that it is.
+const HOST: &str = "app.example.com";
+const TUNNEL: &str = "4d21094e-b74c-4916-86c1-d9fa36ea677b";
+/// What the service behind the tunnel answers.
+const ANSWER: &str = "here";
+
+/// Two tunnel servers and a client of the first.
+pub struct Pair {
+    _servers: [Process; 2],
+    _client: Process,
+    _service: Service,
+    _folder: TempDir,
+    /// Where visitors of the second server come in.
+    entrypoint: SocketAddr,
+}
+
+impl Pair {
+    /// The binary, where `GOST_BIN` names one.
+    pub fn binary() -> Option<PathBuf> {
+        let named = env::var_os(BINARY).filter(|path| !path.is_empty())?;
+        Some(named.into())
+    }
+
+    /// Starts everything and waits until a visitor is answered. Each server
+    /// calls the registry of its own.
+    pub async fn start(binary: &Path, registries: [SocketAddr; 2]) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let net = Net::take();
+        let service = Service::start(net.at(9, 9000), ANSWER).await;
+        let (first, second) = (Place::new(net, 1), Place::new(net, 2));
+        let mut servers = [
+            gost(binary, &folder, "server-1", &first.server(registries[0]))?,
+            gost(binary, &folder, "server-2", &second.server(registries[1]))?,
+        ];
+        for (server, place) in servers.iter_mut().zip([first, second]) {
+            server
+                .until("listening", START_WITHIN, async || {
+                    drop(TcpStream::connect(place.entrypoint).await.ok()?);
+                    TcpStream::connect(place.tunnels).await.ok().map(drop)
+                })
+                .await?;
+        }
+        let client = client(first.tunnels, service.address);
+        let mut client = gost(binary, &folder, "client", &client)?;
+        let entrypoint = second.entrypoint;
+        client
+            .until("reached by a visitor", START_WITHIN, async || {
+                visit(entrypoint, HOST).await.ok()
+            })
+            .await?;
+        Ok(Self {
+            _servers: servers,
+            _client: client,
+            _service: service,
+            _folder: folder,
+            entrypoint,
+        })
+    }
+
+    /// Asks the second server for what only the first one holds.
+    pub async fn visit(&self) -> Result<()> {
+        match visit(self.entrypoint, HOST).await? {
+            answer if answer == ANSWER => Ok(()),
+            other => Err(format!("a visitor was answered {other:?}").into()),
+        }
+    }
+}
+
+/// Where a server listens.
+#[derive(Clone, Copy)]
+struct Place {
+    entrypoint: SocketAddr,
+    tunnels: SocketAddr,
+}
+
+impl Place {
+    fn new(net: Net, n: u8) -> Self {
+        Self {
+            entrypoint: net.at(n, 8080),
+            tunnels: net.at(n, 8443),
+        }
+    }
+
+    /// A tunnel server, which renews as often as it does by default.
+    fn server(self, registry: SocketAddr) -> Value {
+        let metadata = json!({
+            "entrypoint": self.entrypoint.to_string(),
+            "ingress": "ingress-0",
+            "sd": "sd-0",
+        });
+        json!({
+            "services": [{
+                "name": "tunnel-srv",
+                "addr": self.tunnels.to_string(),
+                "handler": { "type": "tunnel", "metadata": metadata },
+                "listener": { "type": "tcp" },
+            }],
+            "ingresses": [{
+                "name": "ingress-0",
+                "rules": [{ "hostname": HOST, "endpoint": TUNNEL }],
+            }],
+            "sds": [{
+                "name": "sd-0",
+                "plugin": { "type": "grpc", "addr": registry.to_string() },
+            }],
+        })
+    }
+}
+
+fn client(server: SocketAddr, service: SocketAddr) -> Value {
+    let node = json!({
+        "name": "node",
+        "addr": server.to_string(),
+        "connector": { "type": "tunnel", "metadata": { "tunnel.id": TUNNEL } },
+        "dialer": { "type": "tcp" },
+    });
+    json!({
+        "services": [{
+            "name": "rtcp-0",
+            "addr": ":0",
+            "handler": { "type": "rtcp" },
+            "listener": { "type": "rtcp", "chain": "chain-0" },
+            "forwarder": { "nodes": [{ "name": "target", "addr": service.to_string() }] },
+        }],
+        "chains": [{ "name": "chain-0", "hops": [{ "name": "hop", "nodes": [node] }] }],
+    })
+}
+
+fn gost(binary: &Path, folder: &TempDir, name: &str, configuration: &Value) -> Result<Process> {
+    let file = folder.path().join(name).with_extension("json");
+    let mut configuration = configuration.clone();
+    configuration["log"] = json!({ "level": "info", "format": "json", "output": "stderr" });
+    fs::write(&file, configuration.to_string())?;
+    Process::start("gost", Command::new(binary).arg("-C").arg(file))
+}
