@@ -16,16 +16,19 @@ mod tools;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Client, Config, ResourceExt as _};
 use serde_json::json;
 use tunnel_registry::resources::TunnelEndpoint;
 
 use crate::common::Result;
+use crate::common::endpoints::Endpoints;
 use crate::common::servers::{Registry, Store};
+use crate::objects::object;
 use cluster::Cluster;
 
 /// An API server, its etcd, and the registries that are run on it. All of them
@@ -49,11 +52,25 @@ const WRITES: [&str; 6] = [
 
 impl ApiServer {
     /// Starts one; `binary` is the registry.
-    pub async fn start(binary: &Path) -> Self {
-        Self {
+    pub async fn start(binary: &Path) -> Result<Self> {
+        let server = Self {
             cluster: Cluster::own().await,
             binary: binary.into(),
-        }
+        };
+        server.warm_up().await?;
+        Ok(server)
+    }
+
+    /// An API server lets whoever creates objects of a kind wait for 2 s while
+    /// the kind is new.
+    async fn warm_up(&self) -> Result<()> {
+        let api = Self::endpoints(self.client().await?, "default");
+        let endpoint = Endpoints::new(0, 1).give();
+        let object = object(&endpoint, "nobody", Duration::ZERO)?;
+        let name = object.name_any();
+        api.create(&PostParams::default(), &object).await?;
+        api.delete(&name, &DeleteParams::default()).await?;
+        Ok(())
     }
 
     async fn config(&self) -> Result<Config> {

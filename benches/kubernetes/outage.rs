@@ -146,7 +146,7 @@ pub async fn measure(options: &Options, long: bool) -> Result<Vec<Promise>> {
         (false, false) => FULL,
         (false, true) => LONG,
     };
-    let server = ApiServer::start(&options.server_bin).await;
+    let server = ApiServer::start(&options.server_bin).await?;
     server.namespace(NAMESPACE).await?;
     let replicas = [
         server.replica(NAMESPACE, "one", times.flags).await?,

@@ -51,7 +51,7 @@ enum Subject {
 /// Prints the figures and returns what was promised of them.
 pub async fn measure(options: &Options) -> Result<Vec<Promise>> {
     eprintln!("register");
-    let server = ApiServer::start(&options.server_bin).await;
+    let server = ApiServer::start(&options.server_bin).await?;
     for namespace in ["registry", "own", "kube"] {
         server.namespace(namespace).await?;
     }

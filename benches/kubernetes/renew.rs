@@ -111,7 +111,7 @@ pub async fn measure(options: &Options) -> Result<Vec<Promise>> {
     eprintln!("renew");
     let count = COUNT[usize::from(options.quick)];
     let endpoints = Endpoints::new(1, NODES).tunnels(count / CONNECTORS);
-    let mut server = ApiServer::start(&options.server_bin).await;
+    let mut server = ApiServer::start(&options.server_bin).await?;
     server.namespace(NAMESPACE).await?;
     let replica = server.replica(NAMESPACE, "one", &[]).await?;
     let mut replica = Filled::new(replica, &endpoints).await?;

@@ -59,7 +59,7 @@ struct Start {
 pub async fn measure(options: &Options) -> Result<Vec<Promise>> {
     let quick = usize::from(options.quick);
     eprintln!("scale: creating {} endpoints", MANY[quick]);
-    let server = ApiServer::start(&options.server_bin).await;
+    let server = ApiServer::start(&options.server_bin).await?;
     let many = Endpoints::new(1, MANY_NODES).tunnels(MANY[quick] / CONNECTORS);
     let few = Endpoints::new(2, FEW_NODES).tunnels(FEW / CONNECTORS);
     for (namespace, endpoints) in [(LARGE, &many), (SMALL, &few)] {

@@ -38,7 +38,7 @@ struct Sample {
 /// Prints the figures and returns what was promised of them.
 pub async fn measure(options: &Options) -> Result<Vec<Promise>> {
     eprintln!("watch");
-    let server = ApiServer::start(&options.server_bin).await;
+    let server = ApiServer::start(&options.server_bin).await?;
     server.namespace(NAMESPACE).await?;
     let one = server.replica(NAMESPACE, "one", &[]).await?;
     let other = server.replica(NAMESPACE, "other", &[]).await?;
