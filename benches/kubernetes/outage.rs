@@ -22,7 +22,7 @@ use crate::common::servers::Registry;
 use crate::common::wire::{CONNECTORS, Endpoint};
 use crate::millis;
 use herd::{Count, Herd, Tally, place};
-use real::Pair;
+use real::{Pair, Plan};
 
 /// Tunnels that are there throughout, on this many gost servers.
 const TUNNELS: usize = 200;
@@ -148,17 +148,25 @@ pub async fn measure(options: &Options, long: bool) -> Result<Vec<Promise>> {
     };
     let server = ApiServer::start(&options.server_bin).await?;
     server.namespace(NAMESPACE).await?;
-    let replicas = [
-        server.replica(NAMESPACE, "one", times.flags).await?,
-        server.replica(NAMESPACE, "two", times.flags).await?,
-    ];
-    let pair = match Pair::binary() {
-        Some(binary) => Some(Pair::start(&binary, [replicas[0].at, replicas[1].at]).await?),
-        None => None,
+    let plan = Plan::find();
+    let hosts = plan.as_ref().map(Plan::hosts).unwrap_or_default();
+    let mut replicas = Vec::new();
+    for (name, host) in ["one", "two"].into_iter().zip(&hosts) {
+        let pod_ip = ["--pod-ip", host.as_str()];
+        let flags = match host.is_empty() {
+            true => times.flags.to_vec(),
+            false => [times.flags, &pod_ip].concat(),
+        };
+        replicas.push(server.replica(NAMESPACE, name, &flags).await?);
+    }
+    let at = [replicas[0].at, replicas[1].at];
+    let pair = match &plan {
+        Ok(plan) => Some(Pair::start(plan, at).await?),
+        Err(_) => None,
     };
     let herds = [
-        Herd::new(replicas[0].at).await?,
-        Herd::new(replicas[1].at).await?,
+        Herd::new(at[0]).await?,
+        Herd::new(at[1]).await?,
     ];
     let mut source = Endpoints::new(1, NODES);
     let stable = source.tunnels(TUNNELS);
@@ -182,7 +190,7 @@ pub async fn measure(options: &Options, long: bool) -> Result<Vec<Promise>> {
         error = herds[1].ask(&stable, &tallies.gets) => return Err(error),
         () = visit(pair.as_ref(), &tallies.visits) => return Err("nobody visits".into()),
     };
-    Ok(report(&rows, pair.is_some()))
+    Ok(report(&rows, plan.err()))
 }
 
 /// Visits for ever, if there is somebody to visit.
@@ -198,7 +206,7 @@ async fn visit(pair: Option<&Pair>, tally: &Tally) {
 /// Brings the outages about.
 struct Script<'a> {
     server: ApiServer,
-    replicas: [Registry; 2],
+    replicas: Vec<Registry>,
     herds: &'a [Herd; 2],
     source: Endpoints,
     tallies: &'a Tallies,
@@ -376,7 +384,7 @@ impl What {
     }
 }
 
-fn report(rows: &[Row], is_real: bool) -> Vec<Promise> {
+fn report(rows: &[Row], not_real: Option<&str>) -> Vec<Promise> {
     let mut table = Table::new([
         "outage",
         "away, s",
@@ -409,14 +417,14 @@ fn report(rows: &[Row], is_real: bool) -> Vec<Promise> {
     }
     let endpoints = TUNNELS * CONNECTORS;
     println!("\n## Outages, {endpoints} endpoints, two replicas\n\n{table}");
+    match not_real {
+        None => println!("\nVisitors go through a pair of real gosts with a replica each."),
+        Some(why) => println!("\nNo real gosts, so no visits: {why}."),
+    }
     println!(
-        "\n{} Simulated ones renew the rest. Away: until the API server was ready again. Right: \
-         all objects are there, {PASSING} tunnels that came in the outage among them and as many \
-         that left not, no write waits, and both replicas answer so.",
-        match is_real {
-            true => "Visitors go through a pair of real gosts, a replica each.",
-            false => "No visits: name a gost v3 binary with GOST_BIN.",
-        }
+        "The endpoints are simulated gosts'. Away: until the API server was ready again. Right: \
+         all objects are there, of {PASSING} tunnels that came in the outage too and none of as \
+         many that left; no write waits, and both replicas answer so."
     );
     let mut promises = vec![
         none("Gets that failed", rows, |row| row.gets.failed),
@@ -426,7 +434,7 @@ fn report(rows: &[Row], is_real: bool) -> Vec<Promise> {
             row.wrong
         }),
     ];
-    if is_real {
+    if not_real.is_none() {
         let visits = none("visits through real gosts that failed", rows, |row| {
             row.visits.failed
         });

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -27,6 +27,41 @@ const TUNNEL: &str = "4d21094e-b74c-4916-86c1-d9fa36ea677b";
 /// What the service behind the tunnel answers.
 const ANSWER: &str = "here";
 
+/// What the second host calls itself; nobody dials it (RFC 5737).
+const OTHER_HOST: &str = "203.0.113.2";
+
+/// Where a pair can run.
+pub struct Plan {
+    binary: PathBuf,
+    /// Where visitors of the first server come in. Not on the loopback: all of
+    /// that is one host, and no gost is sent to its own.
+    host: IpAddr,
+}
+
+impl Plan {
+    /// The binary that `GOST_BIN` names, and an address of this machine; else
+    /// what is missing.
+    pub fn find() -> std::result::Result<Self, &'static str> {
+        let named = env::var_os(BINARY).filter(|path| !path.is_empty());
+        let binary = named.ok_or("name a gost v3 binary with GOST_BIN")?.into();
+        let host = own_address().ok_or("this machine has no address but its loopback's")?;
+        Ok(Self { binary, host })
+    }
+
+    /// The hosts that the registries are to believe that they are on.
+    pub fn hosts(&self) -> [String; 2] {
+        [self.host.to_string(), OTHER_HOST.into()]
+    }
+}
+
+/// The address from which this machine would send. Nothing is sent to find it.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
+}
+
 /// Two tunnel servers and a client of the first.
 pub struct Pair {
     _servers: [Process; 2],
@@ -38,19 +73,16 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The binary, where `GOST_BIN` names one.
-    pub fn binary() -> Option<PathBuf> {
-        let named = env::var_os(BINARY).filter(|path| !path.is_empty())?;
-        Some(named.into())
-    }
-
     /// Starts everything and waits until a visitor is answered. Each server
     /// calls the registry of its own.
-    pub async fn start(binary: &Path, registries: [SocketAddr; 2]) -> Result<Self> {
+    pub async fn start(plan: &Plan, registries: [SocketAddr; 2]) -> Result<Self> {
+        let Plan { binary, host } = plan;
         let folder = tempfile::tempdir()?;
         let net = Net::take();
         let service = Service::start(net.at(9, 9000), ANSWER).await;
-        let (first, second) = (Place::new(net, 1), Place::new(net, 2));
+        let mut first = Place::new(net, 1);
+        first.entrypoint = TcpListener::bind((*host, 0))?.local_addr()?;
+        let second = Place::new(net, 2);
         let mut servers = [
             gost(binary, &folder, "server-1", &first.server(registries[0]))?,
             gost(binary, &folder, "server-2", &second.server(registries[1]))?,
