@@ -13,28 +13,36 @@
     reason = "measuring needs the clock as it is"
 )]
 
-#[expect(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "its programs are started as the tests do it"
-)]
 #[path = "kubernetes/api_server.rs"]
 mod api_server;
 #[expect(dead_code, reason = "each program uses a part")]
 mod common;
-#[path = "kubernetes/objects.rs"]
-mod objects;
-#[path = "kubernetes/outage.rs"]
-mod outage;
+/// How the tests start an API server.
 #[expect(
     dead_code,
     clippy::unwrap_used,
     clippy::panic,
-    reason = "for the starter of the API server, as the tests have it"
+    reason = "the tests use all of it, and fail by panicking"
 )]
-#[path = "../tests/it/process.rs"]
-mod process;
+#[path = "../tests/it"]
+mod it {
+    pub mod kube {
+        pub mod cluster;
+        mod ports;
+        mod program;
+        mod site;
+        mod supervisor;
+        mod tools;
+    }
+    pub mod process;
+    pub mod tunnels {
+        pub mod web;
+    }
+}
+#[path = "kubernetes/objects.rs"]
+mod objects;
+#[path = "kubernetes/outage.rs"]
+mod outage;
 #[path = "kubernetes/register.rs"]
 mod register;
 #[path = "kubernetes/renew.rs"]
@@ -43,10 +51,6 @@ mod renew;
 mod scale;
 #[path = "kubernetes/watch.rs"]
 mod watch;
-#[expect(dead_code, clippy::unwrap_used, reason = "as the tests have it")]
-#[path = "../tests/it/tunnels/web.rs"]
-mod web;
-
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -57,6 +61,7 @@ use common::options::Options;
 use common::report::{Verdict, judge};
 use common::wire::{CONNECTORS, Call, Endpoint, Protocol, Request};
 use common::{Result, load, machine};
+use it::process;
 
 /// Measures the Kubernetes store on a real API server.
 #[derive(Debug, Parser)]

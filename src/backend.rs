@@ -15,7 +15,8 @@
 //! - The revision that a delete returns may be lower than that of its change, but
 //!   is above every revision that the record had.
 //!
-//! `backend/contract.rs` tests this over every store.
+//! `backend/contract.rs` tests this over every store, and `tests/it` over those
+//! that need a server.
 
 #[cfg(test)]
 pub(crate) mod contract;

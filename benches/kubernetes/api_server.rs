@@ -1,19 +1,6 @@
 //! A real API server of a part's own, started as the tests start theirs, with
 //! what the parts ask of it.
 
-#[path = "../../tests/it/kube/cluster.rs"]
-pub mod cluster;
-#[path = "../../tests/it/kube/ports.rs"]
-mod ports;
-#[path = "../../tests/it/kube/program.rs"]
-mod program;
-#[path = "../../tests/it/kube/site.rs"]
-mod site;
-#[path = "../../tests/it/kube/supervisor.rs"]
-mod supervisor;
-#[path = "../../tests/it/kube/tools.rs"]
-mod tools;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,8 +15,8 @@ use tunnel_registry::resources::TunnelEndpoint;
 use crate::common::Result;
 use crate::common::endpoints::Endpoints;
 use crate::common::servers::{Registry, Store};
+use crate::it::kube::cluster::Cluster;
 use crate::objects::object;
-use cluster::Cluster;
 
 /// An API server, its etcd, and the registries that are run on it. All of them
 /// are the administrator to it, replicas and yardsticks alike.

@@ -13,13 +13,13 @@ use tokio::time::sleep;
 use tunnel_registry::resources::tunnel_endpoint::name::object_name;
 
 use crate::api_server::ApiServer;
-use crate::api_server::cluster::Part;
 use crate::common::Result;
 use crate::common::endpoints::Endpoints;
 use crate::common::options::Options;
 use crate::common::report::{Bound, Promise, Table};
 use crate::common::servers::Registry;
 use crate::common::wire::{CONNECTORS, Endpoint};
+use crate::it::kube::cluster::Part;
 use crate::millis;
 use herd::{Count, Herd, Tally, place};
 use real::{Pair, Plan};
@@ -164,10 +164,7 @@ pub async fn measure(options: &Options, long: bool) -> Result<Vec<Promise>> {
         Ok(plan) => Some(Pair::start(plan, at).await?),
         Err(_) => None,
     };
-    let herds = [
-        Herd::new(at[0]).await?,
-        Herd::new(at[1]).await?,
-    ];
+    let herds = [Herd::new(at[0]).await?, Herd::new(at[1]).await?];
     let mut source = Endpoints::new(1, NODES);
     let stable = source.tunnels(TUNNELS);
     for (index, endpoint) in stable.iter().enumerate() {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::api_server::ApiServer;
-use crate::api_server::cluster::Part;
 use crate::common::client::Client;
 use crate::common::endpoints::Endpoints;
 use crate::common::options::Options;
@@ -15,6 +14,7 @@ use crate::common::round::{Figures, round};
 use crate::common::servers::{Registry, Store};
 use crate::common::wire::{CONNECTORS, Call, Endpoint, Protocol, Request};
 use crate::common::{Error, Result, load};
+use crate::it::kube::cluster::Part;
 use crate::{NOTHING_GOES, any, call_each, requests};
 
 /// Endpoints, with `--quick` in brackets, on this many gost servers.

@@ -13,6 +13,8 @@ mod mirror;
 mod object;
 mod problems;
 mod shared;
+#[cfg(test)]
+mod testing;
 mod writer;
 
 use std::fmt;

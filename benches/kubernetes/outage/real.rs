@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 
 use crate::common::Result;
 use crate::common::process::Process;
-use crate::process::Net;
-use crate::web::{Service, visit};
+use crate::it::process::Net;
+use crate::it::tunnels::web::{Service, visit};
 
 /// Names a gost v3 binary.
 const BINARY: &str = "GOST_BIN";

@@ -1,5 +1,8 @@
 //! Conditional writes, as requests to the API server.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use k8s_openapi::api::coordination::v1::Lease;

@@ -157,7 +157,9 @@ impl Cluster {
         self.program(part).end(Signal::KILL).await;
     }
 
-    /// `SIGTERM`, and waits until it has ended.
+    /// `SIGTERM`, and waits until it has ended: the API server takes a second,
+    /// etcd seven. Without etcd the API server does not end so in any useful
+    /// time; kill it then.
     pub async fn stop(&mut self, part: Part) {
         self.program(part).end(Signal::TERM).await;
     }

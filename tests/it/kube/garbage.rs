@@ -14,14 +14,14 @@ pub struct GarbageCollector {
 }
 
 impl GarbageCollector {
-    /// Collects in a cluster, which must not be the one that tests share: many
-    /// of them have objects whose owners never were. None, and a line that says
+    /// Collects in a cluster, which must not be the common one: some tests make
+    /// objects there whose owners never were. None, and a line that says
     /// so, where there is no such program.
     pub async fn start(cluster: &Cluster) -> Option<Self> {
         let path = tokio::task::spawn_blocking(kube_controller_manager).await;
         let path = path.unwrap().unwrap()?;
         let folder = cluster.site.folder.join("kube-controller-manager");
-        fs::create_dir(&folder).unwrap();
+        fs::create_dir_all(&folder).unwrap();
         let kubeconfig = cluster.site.admin_kubeconfig();
         let arguments = vec![
             format!("--kubeconfig={}", kubeconfig.display()),
@@ -44,13 +44,14 @@ mod tests {
     use tunnel_registry::resources::TunnelEndpoint;
 
     use super::*;
+    use crate::kube::cluster::lent;
     use crate::kube::env::Env;
     use crate::kube::objects::record;
     use crate::process::until;
 
     #[tokio::test]
     async fn an_endpoint_goes_with_the_pod_that_owns_it() {
-        let cluster = Cluster::own().await;
+        let cluster = lent().await;
         let Some(_collector) = GarbageCollector::start(&cluster).await else {
             return;
         };

@@ -90,7 +90,10 @@ pub fn kube_controller_manager() -> Result<Option<PathBuf>, String> {
     };
     let found = KUBE_CONTROLLER_MANAGER.found(&folder);
     if found.is_none() {
-        say("skipped: there is no kube-controller-manager in KUBEBUILDER_ASSETS");
+        say(&format!(
+            "skipped: KUBEBUILDER_ASSETS is {}, where there is no kube-controller-manager",
+            folder.display()
+        ));
     }
     Ok(found)
 }
@@ -157,8 +160,8 @@ impl Tool {
     fn run_go(&self, output: &Path) -> Result<(), String> {
         if !exists("go") {
             return Err(format!(
-                "Go is missing, which builds {}: install Go 1.26 or newer (https://go.dev/dl/), or set KUBEBUILDER_ASSETS to a folder with {}",
-                self.name, self.name
+                "Go is missing, which builds {}: install Go 1.26 or newer (https://go.dev/dl/), or set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd",
+                self.name
             ));
         }
         let begun = Now::read().mono;
@@ -235,6 +238,11 @@ fn a_folder_without_the_programs_is_refused() {
     File::create(folder.path().join("etcd")).unwrap();
     let error = Tools::found(folder.path()).unwrap_err();
     assert!(error.contains("there is no kube-apiserver"), "{error}");
+    File::create(folder.path().join("kube-apiserver")).unwrap();
+    let found = Tools::found(folder.path()).unwrap();
+    assert_eq!(found.etcd, folder.path().join("etcd"));
+    // Most users have no more than these two.
+    assert_eq!(KUBE_CONTROLLER_MANAGER.found(folder.path()), None);
 }
 
 #[test]
