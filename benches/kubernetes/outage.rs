@@ -21,7 +21,7 @@ use crate::common::servers::Registry;
 use crate::common::wire::{CONNECTORS, Endpoint};
 use crate::it::kube::cluster::Part;
 use crate::millis;
-use herd::{Count, Herd, Tally, place};
+use herd::{Count, Herd, Tally, places};
 use real::{Pair, Plan};
 
 /// Tunnels that are there throughout, on this many gost servers.
@@ -167,8 +167,8 @@ pub async fn measure(options: &Options, long: bool) -> Result<Vec<Promise>> {
     let herds = [Herd::new(at[0]).await?, Herd::new(at[1]).await?];
     let mut source = Endpoints::new(1, NODES);
     let stable = source.tunnels(TUNNELS);
-    for (index, endpoint) in stable.iter().enumerate() {
-        herds[place(index)].register(endpoint).await?;
+    for (herd, endpoints) in herds.iter().zip(places(&stable)) {
+        herd.register(&endpoints).await?;
     }
     let tallies = Tallies::default();
     let mut script = Script {
@@ -274,34 +274,43 @@ impl Script<'_> {
         })
     }
 
-    /// Tunnels are registered; the longest call is told.
+    /// Tunnels are registered. Tells how long that took.
     async fn arrive(&mut self, endpoints: &[Endpoint]) -> Result<Duration> {
-        let mut longest = Duration::ZERO;
-        for (index, endpoint) in endpoints.iter().enumerate() {
-            let began = Instant::now();
-            self.herds[place(index)].register(endpoint).await?;
-            longest = longest.max(began.elapsed());
+        for endpoint in endpoints {
             self.expected.insert(name(endpoint)?, None);
         }
-        Ok(longest)
+        let [one, two] = places(endpoints);
+        let began = Instant::now();
+        tokio::try_join!(self.herds[0].register(&one), self.herds[1].register(&two))?;
+        Ok(began.elapsed())
     }
 
     /// Tunnels are deregistered.
     async fn leave(&mut self, endpoints: &[Endpoint]) -> Result<Duration> {
-        let mut longest = Duration::ZERO;
-        for (index, endpoint) in endpoints.iter().enumerate() {
-            let began = Instant::now();
-            self.herds[place(index)].deregister(endpoint).await?;
-            longest = longest.max(began.elapsed());
+        for endpoint in endpoints {
             self.expected.remove(&name(endpoint)?);
         }
-        Ok(longest)
+        let [one, two] = places(endpoints);
+        let began = Instant::now();
+        tokio::try_join!(
+            self.herds[0].deregister(&one),
+            self.herds[1].deregister(&two)
+        )?;
+        Ok(began.elapsed())
     }
 
-    /// The objects that there are, by name, with their uids.
+    /// The objects that there are, by name, with their uids. An API server that
+    /// has come back may not list at once.
     async fn stored(&self) -> Result<BTreeMap<String, String>> {
         let api = ApiServer::endpoints(self.server.client().await?, NAMESPACE);
-        let all = api.list(&ListParams::default()).await?.items.into_iter();
+        let began = Instant::now();
+        let all = loop {
+            match api.list(&ListParams::default()).await {
+                Ok(list) => break list.items.into_iter(),
+                Err(error) if began.elapsed() > RIGHT_WITHIN => return Err(error.into()),
+                Err(_) => sleep(LOOK).await,
+            }
+        };
         let each = all.map(|object| (object.metadata.name, object.metadata.uid));
         Ok(each
             .map(|(name, uid)| (name.unwrap_or_default(), uid.unwrap_or_default()))

@@ -9,10 +9,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::common::client::Client;
 use crate::common::wire::{CONNECTORS, Call, Endpoint, Protocol, Request};
 use crate::common::{Error, Result};
-use crate::{any, gets};
+use crate::{any, call_each, gets, requests};
 
 /// How long whoever asks all the time rests between two answers.
 const ASK: Duration = Duration::from_millis(20);
+/// Registrations that are made at once, at most.
+const AT_ONCE: usize = 64;
 /// Renewals may come so close together, where there is little to renew.
 const CLOSEST: Duration = Duration::from_millis(1);
 
@@ -60,8 +62,17 @@ impl Tally {
 
 /// The replica at which an endpoint of a list of whole tunnels registers: each
 /// has one connector of every tunnel, and serves the other's, too.
-pub fn place(index: usize) -> usize {
+fn place(index: usize) -> usize {
     (index / CONNECTORS + index % CONNECTORS) % 2
+}
+
+/// The endpoints of whole tunnels, by the replica at which they register.
+pub fn places(endpoints: &[Endpoint]) -> [Vec<Endpoint>; 2] {
+    let mut places = [Vec::new(), Vec::new()];
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        places[place(index)].push(endpoint.clone());
+    }
+    places
 }
 
 /// The gosts of one replica.
@@ -80,34 +91,31 @@ impl Herd {
         Ok(Self {
             at,
             renewals: RefCell::default(),
-            client: RefCell::new(Client::connect(Protocol::Grpc, at, 1, 1).await?),
+            client: RefCell::new(Client::connect(Protocol::Grpc, at, AT_ONCE, 1).await?),
         })
     }
 
-    /// Registers an endpoint and renews it from now on.
-    #[expect(
-        clippy::await_holding_refcell_ref,
-        reason = "only the script, which does one thing at a time, calls with it"
-    )]
-    pub async fn register(&self, endpoint: &Endpoint) -> Result<()> {
-        let register = Request::new(Protocol::Grpc, Call::Register, endpoint)?;
-        self.client.borrow_mut().callers[0].ask(&register).await?;
-        let renew = Request::new(Protocol::Grpc, Call::Renew, endpoint)?;
-        self.renewals.borrow_mut().push(renew);
+    /// Registers endpoints, all at once, and renews them from now on.
+    pub async fn register(&self, endpoints: &[Endpoint]) -> Result<()> {
+        self.call(Call::Register, endpoints).await?;
+        let renewals = requests(Call::Renew, endpoints)?;
+        self.renewals.borrow_mut().extend(renewals);
         Ok(())
     }
 
-    /// Renews an endpoint no longer, and deregisters it.
+    /// Renews endpoints no longer, and deregisters them, all at once.
+    pub async fn deregister(&self, endpoints: &[Endpoint]) -> Result<()> {
+        let gone = requests(Call::Renew, endpoints)?;
+        self.renewals.borrow_mut().retain(|one| !gone.contains(one));
+        self.call(Call::Deregister, endpoints).await
+    }
+
     #[expect(
         clippy::await_holding_refcell_ref,
         reason = "only the script, which does one thing at a time, calls with it"
     )]
-    pub async fn deregister(&self, endpoint: &Endpoint) -> Result<()> {
-        let renew = Request::new(Protocol::Grpc, Call::Renew, endpoint)?;
-        self.renewals.borrow_mut().retain(|other| *other != renew);
-        let deregister = Request::new(Protocol::Grpc, Call::Deregister, endpoint)?;
-        self.client.borrow_mut().callers[0].ask(&deregister).await?;
-        Ok(())
+    async fn call(&self, call: Call, endpoints: &[Endpoint]) -> Result<()> {
+        call_each(&mut self.client.borrow_mut(), call, endpoints).await
     }
 
     /// Renews each endpoint so often, one after the other, for ever.
