@@ -134,6 +134,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// How many writes are worth having under way at once.
+    fn writes_at_once(&self) -> usize {
+        1_024
+    }
+
     /// Waits until the store can do nothing more before the process is started
     /// anew, and tells why. Most stores never come to that.
     fn ended(&self) -> BoxFuture<'static, String> {

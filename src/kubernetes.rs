@@ -5,6 +5,8 @@
 
 pub mod call;
 pub mod failure;
+pub mod pods;
+pub mod watch;
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! The only wiring: from the command line to a process that runs and ends.
 
+mod controller;
 mod files;
 mod pulse;
 mod serve;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tracing::{Level, error, info};
 
-use crate::args::{Args, Serve};
+use crate::args::{Args, Controller, Serve};
 use crate::healthcheck;
 use crate::resources;
 use crate::telemetry;
@@ -33,6 +34,7 @@ type StartError = Box<dyn Error>;
 pub fn run(args: &Args) -> ExitCode {
     let code = match args {
         Args::Serve(args) => serve_until_ended(args),
+        Args::Controller(args) => control_until_ended(args),
         Args::Healthcheck(what) => ask(what),
         Args::Crd => print_definitions(),
     };
@@ -62,6 +64,13 @@ fn serve_until_ended(args: &Serve) -> Result<ExitCode, StartError> {
     files::allow_many(args.limits.max_connections);
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(serve::serve(args));
+    end(runtime, ended)
+}
+
+fn control_until_ended(args: &Controller) -> Result<ExitCode, StartError> {
+    telemetry::start(&args.logs.log_level, args.logs.log_format)?;
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(controller::control(args));
     end(runtime, ended)
 }
 

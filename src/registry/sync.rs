@@ -181,7 +181,9 @@ impl Core {
         let free = mine || holder.is_none_or(|holder| self.has_run_out(holder));
         !theirs.is_static
             && match wanted {
-                Wanted::Announce => free || ours.endpoint != theirs.endpoint,
+                Wanted::Announce => {
+                    free || (ours.lease.is_held() && ours.endpoint != theirs.endpoint)
+                }
                 Wanted::Hold => free,
                 Wanted::Refresh | Wanted::Release => mine,
             }

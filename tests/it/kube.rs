@@ -6,12 +6,15 @@
 
 mod accounts;
 mod cluster;
+mod controller;
+mod deeds;
 mod env;
 mod faults;
 mod garbage;
 mod kubectl;
 mod objects;
 mod outages;
+mod pair;
 mod ports;
 mod product;
 mod program;

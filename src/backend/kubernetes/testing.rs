@@ -22,19 +22,19 @@ use crate::resources::TunnelEndpoint;
 type Answer = Result<Response<UnsyncBoxBody<Bytes, Infallible>>, BoxError>;
 
 /// The server's side: what it is asked, one request after the other.
-pub(super) struct Server(UnboundedReceiver<Asked>);
+pub(crate) struct Server(UnboundedReceiver<Asked>);
 
 /// A request that waits for its answer. Dropped, the connection breaks.
-pub(super) struct Asked {
+pub(crate) struct Asked {
     request: Request<Body>,
     answer: oneshot::Sender<Answer>,
 }
 
 /// The lines of an answer that goes on.
-pub(super) struct Lines(UnboundedSender<Bytes>);
+pub(crate) struct Lines(UnboundedSender<Bytes>);
 
 /// A client, and the server that it talks to.
-pub(super) fn pair() -> (Client, Server) {
+pub(crate) fn pair() -> (Client, Server) {
     let (asks, asked) = mpsc::unbounded();
     let service = service_fn(move |request| {
         let mut asks = asks.clone();
@@ -143,12 +143,12 @@ impl Lines {
 }
 
 /// A failure as the API server words it.
-pub(super) fn status(code: u16) -> Value {
+pub(crate) fn status(code: u16) -> Value {
     json!({ "kind": "Status", "status": "Failure", "code": code, "message": "so the test says" })
 }
 
 /// An object as the API server has it.
-pub(super) fn object(record: &Record, revision: u64) -> Value {
+pub(crate) fn object(record: &Record, revision: u64) -> Value {
     let object = <TunnelEndpoint as Object>::from_record(record).unwrap();
     let mut object = serde_json::to_value(object).unwrap();
     object["metadata"]["resourceVersion"] = json!(revision.to_string());
