@@ -43,6 +43,30 @@ impl Store {
     }
 }
 
+/// The registry's binary, as a command that settings of the caller's environment
+/// do not reach.
+fn own(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
+    for (name, _) in env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"TUNNEL_REGISTRY_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Waits for the first 200 of `/readyz`.
+async fn ready(process: &mut Process, admin: SocketAddr) -> Result<()> {
+    process
+        .until("ready", START_WITHIN, async || {
+            let answered = fetch(admin, "/readyz").await;
+            answered
+                .is_ok_and(|(s, _)| s == StatusCode::OK)
+                .then_some(())
+        })
+        .await
+}
+
 /// A running registry.
 #[derive(Debug)]
 pub struct Registry {
@@ -59,31 +83,19 @@ impl Registry {
     /// environment do not reach it.
     pub async fn start(binary: &Path, store: &Store, flags: &[&str]) -> Result<Self> {
         let (at, admin) = (free_port()?, free_port()?);
-        let mut command = Command::new(binary);
+        let mut command = own(binary);
         command
             .args(["--listen", &at.to_string()])
             .args(["--admin-listen", &admin.to_string()])
             .arg("--store")
             .arg(store.argument())
             .args(flags);
-        for (name, _) in env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"TUNNEL_REGISTRY_") {
-                command.env_remove(name);
-            }
-        }
         if let Store::Kubernetes(kubeconfig) = store {
             command.env("KUBECONFIG", kubeconfig);
         }
         let from = Instant::now();
         let mut process = Process::start("tunnel-registry", &mut command)?;
-        process
-            .until("ready", START_WITHIN, async || {
-                let answered = fetch(admin, "/readyz").await;
-                answered
-                    .is_ok_and(|(s, _)| s == StatusCode::OK)
-                    .then_some(())
-            })
-            .await?;
+        ready(&mut process, admin).await?;
         Ok(Self {
             at,
             admin,
@@ -133,6 +145,38 @@ impl Registry {
     /// Ends it with SIGKILL.
     pub fn kill(self) {
         self.process.kill();
+    }
+}
+
+/// A running controller.
+#[derive(Debug)]
+pub struct Controller {
+    process: Process,
+    /// From exec to the first 200 of `/readyz`.
+    pub started_in: Duration,
+}
+
+impl Controller {
+    /// Starts a controller in a cluster and waits until it is ready.
+    pub async fn start(binary: &Path, kubeconfig: &Path, flags: &[&str]) -> Result<Self> {
+        let admin = free_port()?;
+        let mut command = own(binary);
+        command
+            .args(["controller", "--admin-listen", &admin.to_string()])
+            .args(flags)
+            .env("KUBECONFIG", kubeconfig);
+        let from = Instant::now();
+        let mut process = Process::start("tunnel-registry controller", &mut command)?;
+        ready(&mut process, admin).await?;
+        Ok(Self {
+            process,
+            started_in: from.elapsed(),
+        })
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 }
 

@@ -14,7 +14,7 @@ use tunnel_registry::resources::TunnelEndpoint;
 
 use crate::common::Result;
 use crate::common::endpoints::Endpoints;
-use crate::common::servers::{Registry, Store};
+use crate::common::servers::{Controller, Registry, Store};
 use crate::it::kube::cluster::Cluster;
 use crate::objects::object;
 
@@ -110,6 +110,13 @@ impl ApiServer {
         let store = Store::Kubernetes(self.cluster.site.admin_kubeconfig());
         let own = ["--namespace", namespace, "--identity", identity];
         Registry::start(&self.binary, &store, &[&own, flags].concat()).await
+    }
+
+    /// Starts a controller of a namespace and waits until it is ready.
+    pub async fn controller(&self, namespace: &str, flags: &[&str]) -> Result<Controller> {
+        let kubeconfig = self.cluster.site.admin_kubeconfig();
+        let own = ["--namespace", namespace];
+        Controller::start(&self.binary, &kubeconfig, &[&own, flags].concat()).await
     }
 
     /// How many requests it has taken that change something, by verb and

@@ -13,9 +13,9 @@ use tunnel_registry::time::Now;
 use crate::common::Result;
 use crate::common::wire;
 
-/// The object that a replica makes of a registration.
-pub fn object(endpoint: &wire::Endpoint, holder: &str, lease: Duration) -> Result<TunnelEndpoint> {
-    let record = EndpointRecord {
+/// The record that a replica makes of a registration.
+pub fn record(endpoint: &wire::Endpoint, holder: &str, lease: Duration) -> Result<EndpointRecord> {
+    Ok(EndpointRecord {
         endpoint: Endpoint {
             key: EndpointKey {
                 tunnel: endpoint.name.parse()?,
@@ -30,8 +30,14 @@ pub fn object(endpoint: &wire::Endpoint, holder: &str, lease: Duration) -> Resul
         },
         lease: Lease::held(holder.into(), Now::read().wall, lease),
         is_static: false,
-    };
-    Ok(TunnelEndpoint::from_record(&record)?)
+    })
+}
+
+/// Its object.
+pub fn object(endpoint: &wire::Endpoint, holder: &str, lease: Duration) -> Result<TunnelEndpoint> {
+    Ok(TunnelEndpoint::from_record(&record(
+        endpoint, holder, lease,
+    )?)?)
 }
 
 /// Creates each object, so many at a time.

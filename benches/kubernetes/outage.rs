@@ -62,6 +62,7 @@ struct Times {
     /// After each, when everything is right again: does it stay so?
     after: Duration,
     flags: &'static [&'static str],
+    controller: &'static [&'static str],
 }
 
 /// With the times that the registry has by default, but for the time after a
@@ -72,6 +73,7 @@ const FULL: Times = Times {
     outages: outages(90, 5, 75),
     after: Duration::from_secs(20),
     flags: &["--start-grace", "0s"],
+    controller: &[],
 };
 
 /// Longer than an orphan waits for its holder to come back.
@@ -80,6 +82,7 @@ const LONG: Times = Times {
     outages: outages(660, 60, 660),
     after: Duration::from_secs(660),
     flags: &["--start-grace", "0s"],
+    controller: &[],
 };
 
 const QUICK: Times = Times {
@@ -94,6 +97,7 @@ const QUICK: Times = Times {
         "--replica-lease",
         "4s",
     ],
+    controller: &["--orphan-for", "10s", "--leader-lease", "3s"],
 };
 
 const fn outages(killed: u64, etcd: u64, hung: u64) -> [Outage; 3] {
@@ -159,6 +163,8 @@ pub async fn measure(options: &Options, long: bool) -> Result<Vec<Promise>> {
         };
         replicas.push(server.replica(NAMESPACE, name, &flags).await?);
     }
+    // Nobody else deletes what is not deregistered.
+    let _controller = server.controller(NAMESPACE, times.controller).await?;
     let at = [replicas[0].at, replicas[1].at];
     let pair = match &plan {
         Ok(plan) => Some(Pair::start(plan, at).await?),
@@ -422,7 +428,7 @@ fn report(rows: &[Row], not_real: Option<&str>) -> Vec<Promise> {
         ]);
     }
     let endpoints = TUNNELS * CONNECTORS;
-    println!("\n## Outages, {endpoints} endpoints, two replicas\n\n{table}");
+    println!("\n## Outages, {endpoints} endpoints, two replicas, a controller\n\n{table}");
     match not_real {
         None => println!("\nVisitors go through a pair of real gosts with a replica each."),
         Some(why) => println!("\nNo real gosts, so no visits: {why}."),

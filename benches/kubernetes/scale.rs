@@ -1,6 +1,9 @@
 //! A cluster with very many endpoints: starting on it, memory, Get, and what a
 //! controller does with them.
 
+#[path = "scale/controller.rs"]
+mod controller;
+
 use std::time::{Duration, Instant};
 
 use kube::Client as KubeClient;
@@ -82,6 +85,10 @@ pub async fn measure(options: &Options) -> Result<Vec<Promise>> {
     eprintln!("scale: Get");
     let small = server.replica(SMALL, HOLDER, &NOTHING_GOES).await?;
     promises.extend(compare_gets(options, (&large, &many), (&small, &few)).await?);
+    drop(small);
+
+    eprintln!("scale: controller");
+    promises.extend(controller::measure(options, &server, LARGE, &many).await?);
     Ok(promises)
 }
 
