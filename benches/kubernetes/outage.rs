@@ -170,7 +170,7 @@ pub async fn measure(options: &Options, long: bool) -> Result<Vec<Promise>> {
         Ok(plan) => Some(Pair::start(plan, at).await?),
         Err(_) => None,
     };
-    let herds = [Herd::new(at[0]).await?, Herd::new(at[1]).await?];
+    let herds = at.map(Herd::new);
     let mut source = Endpoints::new(1, NODES);
     let stable = source.tunnels(TUNNELS);
     for (herd, endpoints) in herds.iter().zip(places(&stable)) {

@@ -81,18 +81,24 @@ pub struct Herd {
     at: SocketAddr,
     /// What is renewed, in turns.
     renewals: RefCell<Vec<Request>>,
-    /// Registers and deregisters.
-    client: RefCell<Client>,
+    /// Registered and deregistered last. Open until the next one is: a node whose
+    /// last connection closes is suspect. Made anew each time, because a registry
+    /// closes one that is idle for long.
+    client: RefCell<Option<Client>>,
 }
 
 impl Herd {
     /// Nothing is registered yet.
-    pub async fn new(at: SocketAddr) -> Result<Self> {
-        Ok(Self {
+    pub fn new(at: SocketAddr) -> Self {
+        Self {
             at,
             renewals: RefCell::default(),
-            client: RefCell::new(Client::connect(Protocol::Grpc, at, AT_ONCE, 1).await?),
-        })
+            client: RefCell::default(),
+        }
+    }
+
+    async fn connect(&self, callers: usize) -> Result<Client> {
+        Client::connect(Protocol::Grpc, self.at, callers, 1).await
     }
 
     /// Registers endpoints, all at once, and renews them from now on.
@@ -110,17 +116,16 @@ impl Herd {
         self.call(Call::Deregister, endpoints).await
     }
 
-    #[expect(
-        clippy::await_holding_refcell_ref,
-        reason = "only the script, which does one thing at a time, calls with it"
-    )]
     async fn call(&self, call: Call, endpoints: &[Endpoint]) -> Result<()> {
-        call_each(&mut self.client.borrow_mut(), call, endpoints).await
+        let mut client = self.connect(AT_ONCE).await?;
+        call_each(&mut client, call, endpoints).await?;
+        self.client.replace(Some(client));
+        Ok(())
     }
 
     /// Renews each endpoint so often, one after the other, for ever.
     pub async fn renew(&self, every: Duration, tally: &Tally) -> Error {
-        let mut client = match Client::connect(Protocol::Grpc, self.at, 1, 1).await {
+        let mut client = match self.connect(1).await {
             Ok(client) => client,
             Err(error) => return error,
         };
@@ -147,10 +152,7 @@ impl Herd {
 
     /// Asks for tunnels by chance, for ever: both connectors must be listed.
     pub async fn ask(&self, endpoints: &[Endpoint], tally: &Tally) -> Error {
-        let prepared = async {
-            let client = Client::connect(Protocol::Grpc, self.at, 1, 1).await?;
-            Result::Ok((client, gets(endpoints)?))
-        };
+        let prepared = async { Result::Ok((self.connect(1).await?, gets(endpoints)?)) };
         let (mut client, gets) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => return error,
@@ -164,13 +166,10 @@ impl Herd {
     }
 
     /// How many connectors of a tunnel it offers.
-    #[expect(
-        clippy::await_holding_refcell_ref,
-        reason = "only the script, which does one thing at a time, calls with it"
-    )]
     pub async fn offers(&self, endpoint: &Endpoint) -> Result<usize> {
         let get = Request::new(Protocol::Grpc, Call::Get, endpoint)?;
-        Ok(self.client.borrow_mut().callers[0].ask(&get).await?.len())
+        let mut client = self.connect(1).await?;
+        Ok(client.callers[0].ask(&get).await?.len())
     }
 }
 
