@@ -8,6 +8,7 @@ pub mod machine;
 pub mod options;
 pub mod process;
 pub mod report;
+pub mod round;
 pub mod servers;
 pub mod wire;
 

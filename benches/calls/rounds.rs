@@ -3,21 +3,20 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-use tokio::time::sleep;
+use std::time::Duration;
 
 use super::cells::{Cell, Op};
 use super::nothing;
 use crate::common::client::Client;
 use crate::common::endpoints::Endpoints;
-use crate::common::load::{self, Window};
+use crate::common::load;
 use crate::common::process::{Cpu, Process};
-use crate::common::report::{micros, percentile};
+use crate::common::round::round;
 use crate::common::servers::{Peer, Registry, Store};
 use crate::common::wire::{Call, Endpoint, Protocol, Request};
 use crate::common::{Error, Result};
 
+pub use crate::common::round::Figures;
 pub use crate::common::wire::CONNECTORS;
 
 /// Registered throughout.
@@ -29,8 +28,6 @@ const NODES: usize = 10;
 const FRESH_NODES: usize = 100;
 /// Calls at a time when a round is made ready.
 const PIPELINE: usize = 64;
-/// The share of a round that runs before it is measured.
-const WARM_UP: f64 = 0.15;
 
 /// Under which heading a server's figures go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,19 +128,6 @@ impl Subject {
     }
 }
 
-/// What one round measured.
-#[derive(Clone, Copy, Debug)]
-pub struct Figures {
-    /// The server's processor time a call, in µs.
-    pub cpu: f64,
-    /// Calls a second.
-    pub rate: f64,
-    /// Half of the calls took at most this many µs.
-    pub p50: f64,
-    /// 99 % of the calls took at most this many µs.
-    pub p99: f64,
-}
-
 /// The load of every round.
 pub struct Load {
     /// Connections that the gRPC callers share.
@@ -213,33 +197,12 @@ impl Load {
             made.borrow_mut().push(endpoint);
             request
         };
-        let script = async {
-            sleep(self.time.mul_f64(WARM_UP)).await;
-            let (before, from) = (subject.cpu()?, Instant::now());
-            sleep(self.time).await;
-            let (after, to) = (subject.cpu()?, Instant::now());
-            let spent = after.iter().zip(&before).map(|(a, b)| a.since(b)).sum();
-            Ok((Window { from, to }, spent))
-        };
         let mut client =
             Client::connect(protocol, subject.at, concurrency, self.connections).await?;
-        let ((window, spent), samples) = load::during(&mut client.callers, next, script).await?;
+        let figures = round(&mut client.callers, next, self.time, || subject.cpu()).await?;
         drop(client);
         // What was registered anew goes again, so that every round is alike.
         subject.keep(Call::Deregister, &made.into_inner()).await?;
-        figures(&window.latencies(&samples), window.length(), spent)
+        Ok(figures)
     }
-}
-
-fn figures(latencies: &[Duration], length: Duration, spent: Duration) -> Result<Figures> {
-    if latencies.is_empty() {
-        return Err("not one call was answered".into());
-    }
-    let calls = latencies.len() as f64;
-    Ok(Figures {
-        cpu: micros(spent) / calls,
-        rate: calls / length.as_secs_f64(),
-        p50: micros(percentile(latencies, 0.50)),
-        p99: micros(percentile(latencies, 0.99)),
-    })
 }

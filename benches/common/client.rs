@@ -120,6 +120,12 @@ impl Caller {
         let body = timeout(ANSWER_WITHIN, self.send(request)).await??;
         request.check(&body)
     }
+
+    /// Makes a call; Get returns what it lists, however much that is.
+    pub async fn ask(&mut self, request: &Request) -> Result<Vec<Endpoint>> {
+        let body = timeout(ANSWER_WITHIN, self.send(request)).await??;
+        request.services(&body)
+    }
 }
 
 fn told(headers: &HeaderMap) -> Option<&str> {

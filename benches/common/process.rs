@@ -110,21 +110,28 @@ impl Process {
             let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) else {
                 continue;
             };
-            let on_cpu = text.split(' ').next().and_then(|field| field.parse().ok());
-            let on_cpu = on_cpu.ok_or("this kernel keeps no /proc/PID/task/TID/schedstat")?;
-            threads.insert(thread.file_name().into_encoded_bytes(), on_cpu);
+            threads.insert(thread.file_name().into_encoded_bytes(), on_cpu(&text)?);
         }
         Ok(Cpu(threads))
     }
 
     /// The child's resident memory (VmRSS) in bytes.
     pub fn resident(&self) -> Result<u64> {
+        self.status("VmRSS")
+    }
+
+    /// The most resident memory that the child has had so far (VmHWM), in bytes.
+    pub fn peak(&self) -> Result<u64> {
+        self.status("VmHWM")
+    }
+
+    fn status(&self, field: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let kib: Option<u64> = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
             .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
-        Ok(kib.ok_or("no VmRSS in /proc/PID/status")? * 1_024)
+        Ok(kib.ok_or_else(|| format!("no {field} in /proc/PID/status"))? * 1_024)
     }
 }
 
@@ -136,12 +143,30 @@ impl Drop for Process {
     }
 }
 
+/// The processor time of the thread that asks.
+pub fn own_cpu() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(Duration::from_nanos(on_cpu(&text)?))
+}
+
+/// The time that a thread has run, in nanoseconds.
+fn on_cpu(schedstat: &str) -> Result<u64> {
+    let first = schedstat.split(' ').next();
+    let on_cpu = first.and_then(|field| field.parse().ok());
+    Ok(on_cpu.ok_or("this kernel keeps no /proc/PID/task/TID/schedstat")?)
+}
+
 /// Nanoseconds that each thread has run, from `schedstat`: `stat` counts in
 /// steps of 10 ms.
 #[derive(Clone, Debug)]
 pub struct Cpu(BTreeMap<Vec<u8>, u64>);
 
 impl Cpu {
+    /// All of the time.
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.0.values().sum())
+    }
+
     /// The time run since `earlier`. A thread that ended in between is not
     /// counted; the servers' threads stay.
     pub fn since(&self, earlier: &Self) -> Duration {

@@ -25,6 +25,8 @@ pub enum Store {
     Memory,
     /// `--store file:PATH`
     File(PathBuf),
+    /// `--store kubernetes`, in the cluster of this kubeconfig
+    Kubernetes(PathBuf),
 }
 
 impl Store {
@@ -36,8 +38,33 @@ impl Store {
                 argument.push(path);
                 argument
             }
+            Self::Kubernetes(_) => "kubernetes".into(),
         }
     }
+}
+
+/// The registry's binary, as a command that settings of the caller's environment
+/// do not reach.
+fn own(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
+    for (name, _) in env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"TUNNEL_REGISTRY_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Waits for the first 200 of `/readyz`.
+async fn ready(process: &mut Process, admin: SocketAddr) -> Result<()> {
+    process
+        .until("ready", START_WITHIN, async || {
+            let answered = fetch(admin, "/readyz").await;
+            answered
+                .is_ok_and(|(s, _)| s == StatusCode::OK)
+                .then_some(())
+        })
+        .await
 }
 
 /// A running registry.
@@ -56,28 +83,19 @@ impl Registry {
     /// environment do not reach it.
     pub async fn start(binary: &Path, store: &Store, flags: &[&str]) -> Result<Self> {
         let (at, admin) = (free_port()?, free_port()?);
-        let mut command = Command::new(binary);
+        let mut command = own(binary);
         command
             .args(["--listen", &at.to_string()])
             .args(["--admin-listen", &admin.to_string()])
             .arg("--store")
             .arg(store.argument())
             .args(flags);
-        for (name, _) in env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"TUNNEL_REGISTRY_") {
-                command.env_remove(name);
-            }
+        if let Store::Kubernetes(kubeconfig) = store {
+            command.env("KUBECONFIG", kubeconfig);
         }
         let from = Instant::now();
         let mut process = Process::start("tunnel-registry", &mut command)?;
-        process
-            .until("ready", START_WITHIN, async || {
-                let answered = fetch(admin, "/readyz").await;
-                answered
-                    .is_ok_and(|(s, _)| s == StatusCode::OK)
-                    .then_some(())
-            })
-            .await?;
+        ready(&mut process, admin).await?;
         Ok(Self {
             at,
             admin,
@@ -88,19 +106,27 @@ impl Registry {
 
     /// How many endpoints it says it has.
     pub async fn endpoints(&self) -> Result<usize> {
+        Ok(self.metric("tunnel_registry_endpoints").await? as usize)
+    }
+
+    /// The sum of a metric's series.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
         let (_, metrics) = fetch(self.admin, "/metrics").await?;
-        let count = gauge(&metrics, "tunnel_registry_endpoints")
-            .ok_or("/metrics has no tunnel_registry_endpoints")?;
-        Ok(count as usize)
+        Ok(gauge(&metrics, name).ok_or_else(|| format!("/metrics has no {name}"))?)
     }
 
     /// Waits until it says that it has exactly `count` endpoints.
     pub async fn holds(&mut self, count: usize, within: Duration) -> Result<()> {
+        self.says("tunnel_registry_endpoints", count, within).await
+    }
+
+    /// Waits until a metric is exactly `count`.
+    pub async fn says(&mut self, name: &str, count: usize, within: Duration) -> Result<()> {
         let admin = self.admin;
         self.process
-            .until(&format!("at {count} endpoints"), within, async || {
+            .until(&format!("at {count} {name}"), within, async || {
                 let (_, metrics) = fetch(admin, "/metrics").await.ok()?;
-                let now = gauge(&metrics, "tunnel_registry_endpoints")?;
+                let now = gauge(&metrics, name)?;
                 (now as usize == count).then_some(())
             })
             .await
@@ -119,6 +145,38 @@ impl Registry {
     /// Ends it with SIGKILL.
     pub fn kill(self) {
         self.process.kill();
+    }
+}
+
+/// A running controller.
+#[derive(Debug)]
+pub struct Controller {
+    process: Process,
+    /// From exec to the first 200 of `/readyz`.
+    pub started_in: Duration,
+}
+
+impl Controller {
+    /// Starts a controller in a cluster and waits until it is ready.
+    pub async fn start(binary: &Path, kubeconfig: &Path, flags: &[&str]) -> Result<Self> {
+        let admin = free_port()?;
+        let mut command = own(binary);
+        command
+            .args(["controller", "--admin-listen", &admin.to_string()])
+            .args(flags)
+            .env("KUBECONFIG", kubeconfig);
+        let from = Instant::now();
+        let mut process = Process::start("tunnel-registry controller", &mut command)?;
+        ready(&mut process, admin).await?;
+        Ok(Self {
+            process,
+            started_in: from.elapsed(),
+        })
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 }
 

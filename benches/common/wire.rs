@@ -95,7 +95,7 @@ pub enum Call {
 }
 
 /// A request that can be sent any number of times.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     protocol: Protocol,
     call: Call,
@@ -153,22 +153,28 @@ impl Request {
 
     /// Reads the reply's body; a wrong answer is an error.
     pub fn check(&self, body: &Bytes) -> Result<Vec<Endpoint>> {
-        let services = match (self.call, self.protocol) {
-            (Call::Get, Protocol::Http) => serde_json::from_slice::<GetReply>(body)?.services,
-            (Call::Get, Protocol::Grpc) => GetReply::decode(unframed(body)?)?.services,
-            (_, Protocol::Http) => return Ok(Vec::new()),
-            (_, Protocol::Grpc) => {
-                return if WriteReply::decode(unframed(body)?)?.ok {
-                    Ok(Vec::new())
-                } else {
-                    Err(format!("{:?} was answered with ok=false", self.call).into())
-                };
-            }
-        };
-        if services.len() == CONNECTORS {
+        let services = self.services(body)?;
+        if self.call != Call::Get || services.len() == CONNECTORS {
             Ok(services)
         } else {
             Err(format!("Get listed {} services, not {CONNECTORS}", services.len()).into())
+        }
+    }
+
+    /// Reads the reply's body, however many services it lists. A write that was
+    /// not done is an error.
+    pub fn services(&self, body: &Bytes) -> Result<Vec<Endpoint>> {
+        match (self.call, self.protocol) {
+            (Call::Get, Protocol::Http) => Ok(serde_json::from_slice::<GetReply>(body)?.services),
+            (Call::Get, Protocol::Grpc) => Ok(GetReply::decode(unframed(body)?)?.services),
+            (_, Protocol::Http) => Ok(Vec::new()),
+            (_, Protocol::Grpc) => {
+                if WriteReply::decode(unframed(body)?)?.ok {
+                    Ok(Vec::new())
+                } else {
+                    Err(format!("{:?} was answered with ok=false", self.call).into())
+                }
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ mod resource;
 mod rights;
 mod site;
 mod store;
+mod supervision;
 mod supervisor;
 mod tools;
 mod validation;
