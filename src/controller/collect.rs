@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Backend, Revision, Write, WriteError};
-use crate::controller::plan::{Census, Plan};
+use crate::controller::plan::{Census, Due, Plan};
 use crate::record::{EndpointKey, Key, Name};
 use crate::registry::Registry;
 use crate::time::Now;
@@ -47,14 +47,15 @@ async fn collect(plan: &Mutex<Plan>, backend: &dyn Backend, census: &impl Census
     }
     let due = {
         let mut plan = plan.lock();
-        plan.contact(Now::read().mono);
+        let now = Now::read().mono;
+        plan.contact(now);
         let was_braked = plan.braked_for().is_some();
-        let due = plan.take_due(census);
+        let due = plan.take_due(now, census);
         tell_brake(was_braked, plan.braked_for().is_some());
         due
     };
     let mut deletes = stream::iter(due)
-        .map(|(key, revision)| delete(backend, key, revision))
+        .map(|due| delete(backend, due))
         .buffer_unordered(DELETES_AT_ONCE);
     while let Some((key, result)) = deletes.next().await {
         match result {
@@ -79,11 +80,8 @@ fn tell_brake(was: bool, is: bool) {
     }
 }
 
-async fn delete(
-    backend: &dyn Backend,
-    key: EndpointKey,
-    revision: Revision,
-) -> (EndpointKey, Result<Revision, WriteError>) {
+async fn delete(backend: &dyn Backend, due: Due) -> (EndpointKey, Result<Revision, WriteError>) {
+    let Due { key, revision, .. } = due;
     let write = Write::Delete(Key::Endpoint(key.clone()), revision);
     let result = timeout(REQUEST_TIMEOUT, backend.write(write)).await;
     let late = || WriteError::Unavailable(format!("no answer within {REQUEST_TIMEOUT:?}"));

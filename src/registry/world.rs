@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 
 use crate::backend::{Backend, Change, Revision, WatchError, Write, WriteError};
-use crate::controller::plan::{Census, Pace, Plan};
+use crate::controller::plan::{Census, Due, Pace, Plan};
 use crate::lease::Timing;
 use crate::record::{Address, Endpoint, EndpointKey, Key, Kind, Name, Network, Record};
 use crate::registry::core::{Core, Registered, Setup};
@@ -211,8 +211,8 @@ impl World {
             return;
         }
         self.plan.contact(self.now.mono);
-        let due = self.plan.take_due(&CoreCensus(&self.core));
-        for (key, revision) in due {
+        let due = self.plan.take_due(self.now.mono, &CoreCensus(&self.core));
+        for Due { key, revision, .. } in due {
             let result = self
                 .backend
                 .write(Write::Delete(Key::Endpoint(key), revision))

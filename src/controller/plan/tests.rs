@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::lease::Lease;
+use crate::record::EndpointRecord;
 use crate::registry::testing::{key, record};
 use crate::time::Now;
 
@@ -56,7 +57,8 @@ impl Fixture {
         for _ in 0..seconds {
             self.now += SECOND;
             self.plan.contact(self.now);
-            for (key, revision) in self.plan.take_due(&Nodes(self.nodes)) {
+            let nodes = Nodes(self.nodes);
+            for Due { key, revision, .. } in self.plan.take_due(self.now, &nodes) {
                 self.plan
                     .apply(&[Change::Delete(Key::Endpoint(key.clone()), revision)]);
                 gone.push(key.node.to_string());
@@ -132,10 +134,15 @@ fn a_failed_delete_is_due_again() {
     f.pass(60);
     f.now += SECOND;
     f.plan.contact(f.now);
-    let due = f.plan.take_due(&Nodes(1_000));
-    assert_eq!(due, [(key("t", "n", "c"), Revision(1))]);
+    let due = f.plan.take_due(f.now, &Nodes(1_000));
+    let expected = Due {
+        key: key("t", "n", "c"),
+        revision: Revision(1),
+        reason: Reason::Silent,
+    };
+    assert_eq!(due, [expected]);
     assert!(f.pass(5).is_empty(), "under way");
-    f.plan.again(&due[0].0);
+    f.plan.again(&due[0].key);
     assert_eq!(f.pass(1), ["n"]);
 }
 
@@ -179,4 +186,62 @@ fn two_silent_nodes_are_no_reason_to_brake() {
     f.released("a", 1);
     f.released("b", 2);
     assert_eq!(f.pass(61), ["a", "b"]);
+}
+
+#[test]
+fn what_is_kept_by_hand_is_never_collected() {
+    let mut f = Fixture::new(Pace::default());
+    f.released("n", 1);
+    let mut record = record("t", "n", "c");
+    record.lease = Lease::released(Released::Silent, record.lease.renew_time, 60 * SECOND);
+    record.is_static = true;
+    f.put(record, 2);
+    assert!(f.pass(1_000).is_empty());
+    assert_eq!(f.plan.waiting(), 0);
+}
+
+#[test]
+fn a_write_that_changes_no_lease_leaves_the_wait_and_moves_the_revision() {
+    let mut f = Fixture::new(Pace::default());
+    f.released("n", 1);
+    f.pass(60);
+    f.released("n", 2);
+    f.now += SECOND;
+    f.plan.contact(f.now);
+    let due = f.plan.take_due(f.now, &Nodes(1_000));
+    assert_eq!(due[0].revision, Revision(2));
+    // It was deleted at that revision while this came: it fails, and is due again.
+    f.released("n", 3);
+    assert_eq!(f.pass(1), ["n"]);
+}
+
+#[test]
+fn a_delete_of_which_nothing_is_heard_is_made_again() {
+    let mut f = Fixture::new(Pace::default());
+    f.released("n", 1);
+    f.pass(60);
+    f.now += SECOND;
+    f.plan.contact(f.now);
+    assert_eq!(f.plan.take_due(f.now, &Nodes(1_000)).len(), 1);
+    assert!(f.pass(29).is_empty());
+    assert_eq!(f.pass(1), ["n"]);
+}
+
+#[test]
+fn the_brake_does_not_hold_back_closed_connections() {
+    let mut f = Fixture::new(Pace::default());
+    f.nodes = 20;
+    for at in 0..10 {
+        f.released(&format!("n{at}"), at);
+    }
+    for at in 10..15 {
+        let mut record = record("t", &format!("n{at}"), "c");
+        let time = record.lease.renew_time;
+        record.lease = Lease::released(Released::ConnectionClosed, time, 60 * SECOND);
+        f.put(record, at);
+    }
+    let mut gone = f.pass(61);
+    gone.sort();
+    assert_eq!(gone, ["n10", "n11", "n12", "n13", "n14"]);
+    assert!(f.plan.braked_for().is_some());
 }
