@@ -1,0 +1,138 @@
+//! Nothing dead stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::lease::Timing;
+use crate::record::{EndpointRecord, Name};
+use crate::replicas::VALIDITY;
+use crate::simulation::agenda::Time;
+use crate::simulation::truth::{End, Truth};
+use crate::simulation::world::World;
+
+/// A controller asks for what is due once a second; after a gap a third of the
+/// time must pass again, which is in the other bounds, since they begin when
+/// nothing stands in the way any more. Some tries may conflict.
+const COLLECTED_WITHIN: Duration = Duration::from_secs(30);
+/// A holder looks every two seconds, and writes.
+const RELEASED_WITHIN: Duration = Duration::from_secs(10);
+/// What waits for the store when it comes back is written after the queue's
+/// longest pause.
+const PAUSED: Duration = Duration::from_secs(10);
+/// What the brake held back goes at ten a second.
+const BRAKED_WITHIN: Duration = Duration::from_secs(30);
+/// The brake falls when so many nodes fall silent together.
+const BRAKES_FROM: usize = 3;
+/// It may stay a while after none is silent any more.
+const BRAKE_STAYS: Duration = Duration::from_secs(60);
+
+/// Whether controllers may have braked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Brake {
+    falls: bool,
+    released: Time,
+}
+
+impl World {
+    /// When many nodes are silent together the brake falls, and stays until none
+    /// is.
+    pub(super) fn watch_the_brake(&mut self) {
+        let mut nodes: BTreeMap<&Name, bool> = BTreeMap::new();
+        for record in self.api.endpoints().filter(|record| !record.is_static) {
+            let holder = record.lease.holder.as_ref();
+            let lives = holder.is_some_and(|holder| self.replica_of(holder).is_some());
+            *nodes.entry(&record.endpoint.key.node).or_default() |= lives;
+        }
+        let silent = nodes.values().filter(|lives| !**lives).count();
+        let brake = &mut self.rates.brake;
+        if silent >= BRAKES_FROM {
+            brake.falls = true;
+        }
+        if silent > 0 {
+            brake.released = self.now;
+        } else if self.now >= brake.released + BRAKE_STAYS {
+            brake.falls = false;
+        }
+        if self.rates.brake.falls {
+            self.counts.add("seconds in which the brake may have fallen", 1);
+        }
+    }
+
+    /// "Nothing stale stays" (DESIGN.md, Liveness): what has ended goes
+    /// - in its base time, if a replica holds it that runs; 150 s after that one's
+    ///   start at the earliest;
+    /// - in 60 s when it is released;
+    /// - in the validity of its holder's lease and the orphan time, if that one does
+    ///   not run;
+    /// - at once when its pod is gone, where a controller has seen the pod;
+    ///
+    /// each from the later of its end, the last call that was heard of it, and the
+    /// moment from which nothing stands in anybody's way. The brake adds its wait.
+    pub(super) fn dead_goes(&mut self) {
+        let Some(calm) = self.calm_since() else {
+            return;
+        };
+        let mut broken = None;
+        let mut seen = BTreeSet::new();
+        for record in self.api.endpoints().filter(|record| !record.is_static) {
+            let key = &record.endpoint.key;
+            let Some(truth) = self.truths.get(key) else {
+                continue;
+            };
+            if let Some((ended, how)) = truth.ended {
+                let (due, rule) = self.due(record, truth, ended, how, calm);
+                seen.insert(rule);
+                if self.now > due {
+                    broken = Some(format!(
+                        "{key} ended at {ended:?} ({how:?}) and is still stored, though {rule}: {truth:?} {record:?}, calm since {calm:?}"
+                    ));
+                }
+            }
+        }
+        for rule in seen {
+            self.counts.add(rule, 1);
+        }
+        if let Some(text) = broken {
+            self.broken("dead_goes", text);
+        }
+    }
+
+    fn due(
+        &self,
+        record: &EndpointRecord,
+        truth: &Truth,
+        ended: Time,
+        how: End,
+        calm: Time,
+    ) -> (Time, &'static str) {
+        let quiet = calm.max(ended).max(truth.last_heard) + PAUSED;
+        let brake = match self.rates.brake.falls {
+            true => self.settings.brake_for + BRAKED_WITHIN,
+            false => Duration::ZERO,
+        };
+        let pod = record.endpoint.pod;
+        if how == End::PodGone && pod.is_some() && pod == truth.pod && self.settings.pods {
+            // Whoever started later has never seen it.
+            if calm + PAUSED < ended {
+                return (quiet + COLLECTED_WITHIN, "checked: its pod is gone");
+            }
+        }
+        let Some(holder) = &record.lease.holder else {
+            let wait = record.lease.duration() + COLLECTED_WITHIN;
+            return (quiet.max(truth.written) + wait + brake, "checked: it is released");
+        };
+        if let Some(at) = self.replica_of(holder) {
+            let timing = Timing::default();
+            let base = |core: &crate::registry::core::Core| core.base_time(&record.endpoint.key.node);
+            let bases = self.replicas.iter().filter_map(|replica| replica.core.as_ref());
+            let base = bases.map(base).max().unwrap_or(timing.base);
+            let started = self.clients[at].started + timing.start_grace;
+            // A holder that came back may never have heard of it.
+            let due = quiet.max(started).max(self.clients[at].started + base) + base;
+            return (due + RELEASED_WITHIN, "checked: its holder runs");
+        }
+        let died = self.rates.died.get(holder).copied().unwrap_or_default();
+        let wait = VALIDITY + self.settings.orphan_for + COLLECTED_WITHIN;
+        (quiet.max(died) + wait + brake, "checked: its holder does not run")
+    }
+}
