@@ -54,6 +54,8 @@ pub enum Event {
     Flushed(ClientId, u32),
     /// A pod's object is removed.
     PodGone(uuid::Uuid),
+    /// What still runs of a pod that is gone is ended.
+    PodKilled(uuid::Uuid),
     /// Kubernetes collects what a gone pod owned.
     Garbage,
     /// The API server goes on.

@@ -268,15 +268,27 @@ impl World {
                 // Its object is removed; for a while it goes on unseen.
                 self.counts.add("fault: pod is deleted by force", 1);
                 self.pod_gone(pod);
-                self.die(gost, false);
-                if let Calls::Sidecar(replica) = self.gosts[gost].calls {
-                    self.kill(replica);
-                }
+                return;
             }
         }
         let life = self.gosts[gost].life;
         let again = grace + self.draw_length();
         self.agenda.put(again, Event::Revive(gost, life));
+    }
+
+    /// What still runs of a pod that is gone is ended, and comes back in another.
+    pub fn kill_pod(&mut self, uid: uuid::Uuid) {
+        for gost in 0..self.gosts.len() {
+            if self.gosts[gost].pod == Some(uid) {
+                self.die(gost, false);
+                if let Calls::Sidecar(replica) = self.gosts[gost].calls {
+                    self.kill(replica);
+                }
+                let life = self.gosts[gost].life;
+                let again = self.now + self.draw_length();
+                self.agenda.put(again, Event::Revive(gost, life));
+            }
+        }
     }
 
     /// A sidecar and its gost die together; the containers start again, or never.
@@ -374,8 +386,8 @@ impl World {
             lease: bare(self.right_now()),
             is_static: true,
         });
-        let key = record.endpoint.key.clone();
-        self.statics.insert(key, Arc::clone(&record));
+        self.statics
+            .insert(record.endpoint.key.clone(), self.now);
         let write = Write::Create(Record::Endpoint(record));
         self.make_directly(By::Hand, write);
     }

@@ -16,6 +16,8 @@ use crate::simulation::world::World;
 
 /// Kubernetes collects what a gone pod owned so often.
 const GARBAGE: Time = Time::from_secs(10);
+/// What runs in a pod may go on for so many milliseconds when its object is gone.
+const UNSEEN: u64 = 60_000;
 /// A watch of pods tells within so many milliseconds.
 const TOLD_WITHIN: u64 = 500;
 
@@ -67,6 +69,8 @@ impl World {
         self.counts.add("pod gone", 1);
         self.pods.there.retain(|pod| pod.uid != uid);
         self.pods_changed(PodChange::Gone(uid));
+        let killed = self.soon(UNSEEN);
+        self.agenda.put(killed, Event::PodKilled(uid));
         for truth in self.truths.values_mut() {
             if truth.pod == Some(uid) {
                 truth.end(self.now, End::PodGone);

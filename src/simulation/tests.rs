@@ -29,7 +29,8 @@ fn survey() {
     let mut counts = Counts::default();
     let mut failed = std::collections::BTreeMap::<&str, Vec<u64>>::new();
     for seed in from..from + count {
-        match run(seed, size, None) {
+        let mutation = Mutation::ALL.get(number("MUTATION", 99) as usize).copied();
+        match run(seed, size, mutation) {
             Ok(report) => counts.merge(&report.counts),
             Err(failure) => failed.entry(failure.violation.promise).or_default().push(seed),
         }

@@ -1,13 +1,12 @@
 //! The world: all that there is in a schedule, and the loop that lets it happen.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::record::{EndpointKey, EndpointRecord, Kind};
+use crate::record::{EndpointKey, Kind};
 use crate::simulation::agenda::{Agenda, ClientId, Event, Request, Time};
 use crate::simulation::api::Api;
 use crate::simulation::client::{Client, Process};
@@ -48,8 +47,8 @@ pub struct World {
     pub gosts: Vec<Gost>,
     pub pods: PodLog,
     pub truths: BTreeMap<EndpointKey, Truth>,
-    /// The endpoints that are kept by hand.
-    pub statics: BTreeMap<EndpointKey, Arc<EndpointRecord>>,
+    /// The endpoints that are kept by hand, and when they were made.
+    pub statics: BTreeMap<EndpointKey, Time>,
     pub rates: Rates,
     pub counts: Counts,
     pub history: Option<History>,
@@ -119,7 +118,7 @@ impl World {
             self.agenda.put(at, Event::Start(client));
         }
         for gost in 0..self.gosts.len() {
-            let at = self.soon(5_000);
+            let at = self.soon(10_000) + Duration::from_secs(2);
             self.agenda.put(at, Event::Revive(gost, 0));
         }
         let rough = settings.rough_for;
@@ -193,6 +192,7 @@ impl World {
             Event::Thaw(client, life) => self.thaw(client, life),
             Event::Start(client) => self.start(client),
             Event::PodGone(uid) => self.pod_gone(uid),
+            Event::PodKilled(uid) => self.kill_pod(uid),
             Event::Garbage => self.collect_garbage(),
             Event::Unhang => self.unhang(),
             Event::Calm => self.calm_down(),

@@ -66,9 +66,13 @@ impl World {
         for record in stored {
             let key = &record.endpoint.key;
             let truth = self.truths.get(key);
-            let settled = truth.is_none_or(|truth| {
-                truth.lives() && self.now >= truth.written + TOLD_WITHIN
-            });
+            let settled = match truth {
+                Some(truth) => truth.lives() && self.now >= truth.written + TOLD_WITHIN,
+                None => self
+                    .statics
+                    .get(key)
+                    .is_some_and(|made| self.now >= *made + TOLD_WITHIN),
+            };
             // Another pod's that is gone, until its next renewal.
             let mistaken = truth.is_some_and(|truth| record.endpoint.pod != truth.pod)
                 && record.endpoint.pod.is_some();
