@@ -181,6 +181,8 @@ impl World {
         let at = self.random.usize(0..self.controllers.len());
         let acts = self.random.bool();
         self.controllers[at].acts = acts;
+        let client = self.replicas.len() + at;
+        self.trouble(client);
         let acting = self.controllers.iter().filter(|one| one.acts).count();
         self.note(|_| format!("{acting} controllers act"));
         if acting == 2 {
@@ -323,6 +325,8 @@ impl World {
                 let key = self.one_of(&identities);
                 if let Some(key) = key.map(|replica| Key::Replica(Arc::clone(&replica.identity))) {
                     self.counts.add("by hand: lease of a replica deleted", 1);
+                    // Nobody vouches for what it holds until it is there again.
+                    self.trouble_all();
                     self.delete_by_hand(key);
                 }
             }
@@ -413,6 +417,7 @@ impl World {
             gost.cut_until = gost.cut_until.min(self.now + Duration::from_secs(144));
         }
         self.controllers[0].acts = true;
+        self.trouble_all();
         for client in self.replicas.len()..self.clients.len() {
             self.agenda.put(self.now, Event::Start(client));
         }

@@ -62,6 +62,8 @@ pub struct Gost {
     connections: BTreeMap<ClientId, Connection>,
     /// Until when its calls are lost.
     pub cut_until: Time,
+    /// When it last closed its connections.
+    pub hung_up: Time,
     /// Whether a renewal is stuck at a replica that is frozen.
     stuck: bool,
 }
@@ -128,6 +130,7 @@ impl World {
             connectors: Vec::new(),
             connections: BTreeMap::new(),
             cut_until: Time::ZERO,
+            hung_up: Time::ZERO,
             stuck: false,
         }
     }
@@ -308,6 +311,7 @@ impl World {
     /// The connections of a gost are closed from its side.
     pub fn hang_up(&mut self, at: usize) {
         let connections = std::mem::take(&mut self.gosts[at].connections);
+        self.gosts[at].hung_up = self.now;
         let Some(key) = self.gosts[at].connectors.first().cloned() else {
             return;
         };

@@ -32,6 +32,7 @@ fn survey() {
         let mutation = Mutation::ALL.get(number("MUTATION", 99) as usize).copied();
         match run(seed, size, mutation) {
             Ok(report) => counts.merge(&report.counts),
+            Err(failure) if number("SHOW", 0) > 0 => println!("{failure}"),
             Err(failure) => failed.entry(failure.violation.promise).or_default().push(seed),
         }
     }

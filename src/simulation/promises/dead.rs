@@ -1,10 +1,10 @@
 //! Nothing dead stays.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::lease::Timing;
-use crate::record::{EndpointRecord, Name};
+use crate::record::EndpointRecord;
 use crate::replicas::VALIDITY;
 use crate::simulation::agenda::Time;
 use crate::simulation::truth::{End, Truth};
@@ -21,40 +21,13 @@ const RELEASED_WITHIN: Duration = Duration::from_secs(10);
 const PAUSED: Duration = Duration::from_secs(10);
 /// What the brake held back goes at ten a second.
 const BRAKED_WITHIN: Duration = Duration::from_secs(30);
-/// The brake falls when so many nodes fall silent together.
-const BRAKES_FROM: usize = 3;
-/// It may stay a while after none is silent any more.
-const BRAKE_STAYS: Duration = Duration::from_secs(60);
-
-/// Whether controllers may have braked.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Brake {
-    falls: bool,
-    released: Time,
-}
-
 impl World {
-    /// When many nodes are silent together the brake falls, and stays until none
-    /// is.
+    /// Notes when a controller was seen to brake.
     pub(super) fn watch_the_brake(&mut self) {
-        let mut nodes: BTreeMap<&Name, bool> = BTreeMap::new();
-        for record in self.api.endpoints().filter(|record| !record.is_static) {
-            let holder = record.lease.holder.as_ref();
-            let lives = holder.is_some_and(|holder| self.replica_of(holder).is_some());
-            *nodes.entry(&record.endpoint.key.node).or_default() |= lives;
-        }
-        let silent = nodes.values().filter(|lives| !**lives).count();
-        let brake = &mut self.rates.brake;
-        if silent >= BRAKES_FROM {
-            brake.falls = true;
-        }
-        if silent > 0 {
-            brake.released = self.now;
-        } else if self.now >= brake.released + BRAKE_STAYS {
-            brake.falls = false;
-        }
-        if self.rates.brake.falls {
-            self.counts.add("seconds in which the brake may have fallen", 1);
+        let plans = self.controllers.iter().filter_map(|one| one.plan.as_ref());
+        if plans.into_iter().any(|plan| plan.braked_for().is_some()) {
+            self.rates.braked = Some(self.now);
+            self.counts.add("seconds under the brake", 1);
         }
     }
 
@@ -106,7 +79,8 @@ impl World {
         calm: Time,
     ) -> (Time, &'static str) {
         let quiet = calm.max(ended).max(truth.last_heard) + PAUSED;
-        let brake = match self.rates.brake.falls {
+        let braked = self.rates.braked.is_some_and(|at| at + BRAKED_WITHIN >= self.now);
+        let brake = match braked {
             true => self.settings.brake_for + BRAKED_WITHIN,
             false => Duration::ZERO,
         };

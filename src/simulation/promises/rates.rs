@@ -10,7 +10,6 @@ use crate::simulation::agenda::{ClientId, Time};
 use crate::simulation::api::Edit;
 use crate::simulation::client::Process;
 use crate::simulation::promises::By;
-use crate::simulation::promises::dead::Brake;
 use crate::simulation::world::World;
 
 /// Writes are counted over so long.
@@ -38,8 +37,8 @@ pub struct Rates {
     owned: BTreeMap<(EndpointKey, ClientId), VecDeque<Time>>,
     /// When replicas ended, by identity.
     pub died: BTreeMap<Arc<str>, Time>,
-    /// Whether controllers may have braked.
-    pub brake: Brake,
+    /// When a controller was last seen to brake.
+    pub braked: Option<Time>,
 }
 
 fn keep(times: &mut VecDeque<Time>, now: Time, window: Duration) {
@@ -109,8 +108,9 @@ impl World {
         keep(&mut self.rates.refreshed, now, WINDOW);
         keep(&mut self.rates.vouched, now, WINDOW);
         let minute = WINDOW.as_secs_f64();
-        let endpoints = self.truths.values().filter(|truth| {
-            truth.ended.is_none_or(|(at, _)| at + 10 * WINDOW > now)
+        let endpoints = self.truths.iter().filter(|(key, truth)| {
+            let lately = |at: Time| at + WINDOW >= now;
+            self.api.endpoint(key).is_some() || truth.removed.is_some_and(lately)
         });
         let running = (0..self.replicas.len()).filter(|at| {
             let state = &self.clients[*at];

@@ -102,7 +102,7 @@ impl World {
     }
 
     /// Lives, is held by a replica that runs and that heard it in the last two
-    /// renewals; and nothing has stood in anybody's way for [`KNOWN_WITHIN`].
+    /// renewals, and since its gost closed a connection; and nothing has stood in anybody's way for [`KNOWN_WITHIN`].
     fn is_good(&self, record: &EndpointRecord) -> bool {
         let key = &record.endpoint.key;
         let (Some(truth), Some(holder)) = (self.truths.get(key), &record.lease.holder) else {
@@ -113,10 +113,13 @@ impl World {
         };
         let life = self.clients[at].life;
         let ttl = self.gosts[truth.gost].ttl;
-        let heard = truth
-            .heard
-            .iter()
-            .any(|heard| heard.replica == at && heard.life == life && heard.at + 2 * ttl >= self.now);
+        let since = self.gosts[truth.gost].hung_up + TOLD_WITHIN;
+        let heard = truth.heard.iter().any(|heard| {
+            (heard.replica, heard.life) == (at, life)
+                && heard.at + 2 * ttl >= self.now
+                && heard.at > since
+                && heard.at + TOLD_WITHIN <= self.now
+        });
         let alone = self
             .gosts
             .iter()
