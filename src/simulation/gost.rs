@@ -200,7 +200,10 @@ impl World {
             Calls::Sidecar(replica) => self.replicas[replica].pod,
             Calls::One(_) | Calls::Any => None,
         };
-        let truth = Truth::new(at, gost.pod, owner, self.now);
+        let mut truth = Truth::new(at, gost.pod, owner, self.now);
+        if gost.pod.is_some_and(|pod| !self.pods.is_there(pod)) {
+            truth.end(self.now, End::PodGone);
+        }
         self.truths.insert(key.clone(), truth);
         self.gosts[at].connectors.push(key.clone());
         self.counts.add("connector opened", 1);

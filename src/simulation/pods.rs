@@ -127,6 +127,7 @@ impl World {
             }
         };
         let now = self.now_of(client);
+        self.note(|world| format!("{} is told of pods: {change:?}", world.name_of(client)));
         if let Some(change) = change {
             if self.is_replica(client) {
                 if let Some(core) = &mut self.replicas[client].core {

@@ -12,7 +12,7 @@ use crate::lease::Timing;
 use crate::record::{EndpointKey, Key, Kind, Record};
 use crate::registry::Limits;
 use crate::registry::core::{Core, Setup};
-use crate::registry::sync::Made;
+use crate::registry::sync::{Made, Wrote};
 use crate::registry::vouch::Sharing;
 use crate::replicas::VALIDITY;
 use crate::simulation::agenda::{Ask, ClientId, Event, Purpose, Time};
@@ -191,7 +191,7 @@ impl World {
         let now = self.now_of(client);
         if let Some(core) = &mut self.replicas[client].core {
             let stored = core.written(now, made, result);
-            if stored && result.is_ok() {
+            if stored && result.is_ok() && made.what == Wrote::Record {
                 self.reported_stored(client, &made.key);
             }
         }

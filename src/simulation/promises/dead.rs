@@ -1,6 +1,6 @@
 //! Nothing dead stays.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::lease::Timing;
@@ -14,7 +14,7 @@ use crate::simulation::world::World;
 /// time must pass again, which is in the other bounds, since they begin when
 /// nothing stands in the way any more. Some tries may conflict.
 const COLLECTED_WITHIN: Duration = Duration::from_secs(30);
-/// A holder looks every two seconds, and writes.
+/// A holder looks every two seconds, and writes; so does a controller.
 const RELEASED_WITHIN: Duration = Duration::from_secs(10);
 /// What waits for the store when it comes back is written after the queue's
 /// longest pause.
@@ -47,6 +47,7 @@ impl World {
         };
         let mut broken = None;
         let mut seen = BTreeSet::new();
+        let mut overdue = BTreeMap::new();
         for record in self.api.endpoints().filter(|record| !record.is_static) {
             let key = &record.endpoint.key;
             let Some(truth) = self.truths.get(key) else {
@@ -55,13 +56,20 @@ impl World {
             if let Some((ended, how)) = truth.ended {
                 let (due, rule) = self.due(record, truth, ended, how, calm);
                 seen.insert(rule);
-                if self.now > due {
+                if self.now <= due {
+                    continue;
+                }
+                let since = self.rates.overdue.get(key).copied().unwrap_or(self.now);
+                overdue.insert(key.clone(), since);
+                if self.now >= since + RELEASED_WITHIN {
                     broken = Some(format!(
                         "{key} ended at {ended:?} ({how:?}) and is still stored, though {rule}: {truth:?} {record:?}, calm since {calm:?}"
                     ));
                 }
             }
         }
+        // A base time may become shorter from one moment to the next.
+        self.rates.overdue = overdue;
         for rule in seen {
             self.counts.add(rule, 1);
         }
@@ -100,10 +108,14 @@ impl World {
             let base = |core: &crate::registry::core::Core| core.base_time(&record.endpoint.key.node);
             let bases = self.replicas.iter().filter_map(|replica| replica.core.as_ref());
             let base = bases.map(base).max().unwrap_or(timing.base);
-            let started = self.clients[at].started + timing.start_grace;
+            // A process that was frozen adds the gap to every count.
+            let now = self.now_of(at);
+            let core = self.replicas[at].core.as_ref();
+            let frozen = core.map_or(Duration::ZERO, |core| core.figures(now).frozen);
+            let started = self.clients[at].started + frozen;
             // A holder that came back may never have heard of it.
-            let due = quiet.max(started).max(self.clients[at].started + base) + base;
-            return (due + RELEASED_WITHIN, "checked: its holder runs");
+            let due = quiet.max(started + timing.start_grace.max(base)) + base;
+            return (due, "checked: its holder runs");
         }
         let died = self.rates.died.get(holder).copied().unwrap_or_default();
         let wait = VALIDITY + self.settings.orphan_for + COLLECTED_WITHIN;

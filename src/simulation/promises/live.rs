@@ -32,7 +32,7 @@ impl World {
             let mut good = truth.missed.iter().filter(|heard| {
                 self.lives(heard.replica, heard.life)
                     && self.clear_for(heard.replica, Duration::ZERO)
-                    && self.clients[heard.replica].troubled <= heard.at
+                    && self.clients[heard.replica].troubled < heard.at
             });
             if let (Some(first), Some(second)) = (good.next(), good.next())
                 && self.now >= second.at + WRITTEN_WITHIN

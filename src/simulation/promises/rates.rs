@@ -37,6 +37,8 @@ pub struct Rates {
     owned: BTreeMap<(EndpointKey, ClientId), VecDeque<Time>>,
     /// When replicas ended, by identity.
     pub died: BTreeMap<Arc<str>, Time>,
+    /// What has ended and is stored longer than it may be, and since when.
+    pub overdue: BTreeMap<EndpointKey, Time>,
     /// When a controller was last seen to brake.
     pub braked: Option<Time>,
 }

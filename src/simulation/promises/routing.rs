@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::record::{EndpointRecord, Name};
+use crate::registry::order::MAX_PER_NETWORK;
 use crate::replicas::VALIDITY;
 use crate::simulation::agenda::ClientId;
 use crate::simulation::promises::withdrawn::stranger;
@@ -47,12 +48,20 @@ impl World {
             };
             self.counts.add("checked: Get", 1);
             let mut wrong = duplicate(&told);
-            if clear {
+            if clear && told.len() < MAX_PER_NETWORK {
                 wrong = wrong.or(self.missing(&tunnel, &told));
             }
             wrong = wrong.or(self.misplaced(&told));
             if let Some(wrong) = wrong {
-                let text = format!("{} {wrong}", self.name_of(client));
+                let rows: Vec<_> = match &mut self.replicas[client].core {
+                    Some(core) => core
+                        .keys(0, usize::MAX, &Default::default())
+                        .iter()
+                        .filter_map(|key| core.row(now, key))
+                        .collect(),
+                    None => Vec::new(),
+                };
+                let text = format!("{} {wrong}; it has {rows:?}", self.name_of(client));
                 self.broken("routes", text);
             }
         }
@@ -78,7 +87,10 @@ impl World {
                 && record.endpoint.pod.is_some();
             let offered = told.iter().any(|other| other.endpoint.key == *key);
             if settled && !mistaken && !offered {
-                return Some(format!("does not offer {key}, which is stored and lives"));
+                return Some(format!(
+                    "does not offer {key}, which is stored and lives, among {}",
+                    told.len()
+                ));
             }
         }
         None
