@@ -34,6 +34,33 @@ pub struct Admin {
     pub listing: Arc<dyn Listing>,
 }
 
+/// Whom the admin port asks how the process is.
+#[derive(Clone)]
+pub struct Vitals {
+    /// Whether the process does its work; an error says what stands still.
+    pub alive: Ask<Result<(), String>>,
+    /// Every part that must be ready before the process is.
+    pub parts: Ask<Vec<Part>>,
+    /// All metrics in the OpenMetrics text format.
+    pub metrics: Ask<Result<String, fmt::Error>>,
+}
+
+impl fmt::Debug for Vitals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vitals").finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    fn vitals(&self) -> Vitals {
+        Vitals {
+            alive: Arc::clone(&self.alive),
+            parts: Arc::clone(&self.parts),
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+}
+
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admin").finish_non_exhaustive()
@@ -71,35 +98,57 @@ tunnel-registry
 /endpoints  what is registered; ?tunnel= ?node= ?limit= ?format=table|json
 ";
 
+const INDEX_OF_VITALS: &str = "\
+tunnel-registry controller
+
+/livez    whether the process does its work
+/readyz   whether every part is ready, and which is not
+/metrics  figures for Prometheus
+";
+
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The admin port's paths.
 pub fn router(admin: Admin) -> Router {
+    let vitals = admin.vitals();
     Router::new()
         .route("/", get(INDEX))
+        .route("/endpoints", get(endpoints::list))
+        .with_state(admin)
+        .merge(vital_paths(vitals))
+}
+
+/// The admin port's paths of a process that has no endpoints to list.
+pub fn router_of_vitals(vitals: Vitals) -> Router {
+    Router::new()
+        .route("/", get(INDEX_OF_VITALS))
+        .merge(vital_paths(vitals))
+}
+
+fn vital_paths(vitals: Vitals) -> Router {
+    Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .route("/endpoints", get(endpoints::list))
         .fallback(|| async {
             (
                 StatusCode::NOT_FOUND,
                 "no such path; / lists what there is\n",
             )
         })
-        .with_state(admin)
+        .with_state(vitals)
 }
 
-async fn livez(State(admin): State<Admin>) -> Response {
+async fn livez(State(admin): State<Vitals>) -> Response {
     match (admin.alive)() {
         Ok(()) => "ok\n".into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n").into_response(),
     }
 }
 
-async fn readyz(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+async fn readyz(State(admin): State<Vitals>, headers: HeaderMap) -> Response {
     let parts = (admin.parts)();
     let ready = parts.iter().all(|part| part.ready.is_ok());
     let status = if ready {
@@ -121,7 +170,7 @@ async fn readyz(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     (status, text).into_response()
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn metrics(State(admin): State<Vitals>) -> Response {
     match (admin.metrics)() {
         Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(fmt::Error) => {

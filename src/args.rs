@@ -1,8 +1,9 @@
 //! The command line and the environment. Reads no file and opens nothing.
 //!
-//! Every flag of `serve` has an environment variable named after it:
+//! Every flag of `serve` and `controller` has an environment variable named after it:
 //! `--max-queue` is `TUNNEL_REGISTRY_MAX_QUEUE`. A flag wins over its variable.
 
+pub mod controller;
 pub mod kubernetes;
 pub mod serve;
 pub mod store;
@@ -19,6 +20,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::server::auth::Tokens;
 
+pub use controller::Controller;
 pub use kubernetes::{Kubernetes, WatchPods};
 pub use serve::{Access, Limits, Listening, Logs, Serve, Times};
 pub use store::Store;
@@ -31,6 +33,8 @@ pub const TOKEN_VARIABLE: &str = "TUNNEL_REGISTRY_TOKEN";
 pub enum Args {
     /// Run the registry.
     Serve(Box<Serve>),
+    /// Collect what nobody maintains in a cluster.
+    Controller(Box<Controller>),
     /// Ask a running registry how it is.
     Healthcheck(Healthcheck),
     /// Print the custom resource definitions.
@@ -118,6 +122,8 @@ enum Command {
     /// Run the registry (also without this word)
     #[command(after_long_help = AFTER_HELP)]
     Serve(Box<Serve>),
+    /// Remove what nobody maintains from a Kubernetes cluster, and keep statuses
+    Controller(Box<Controller>),
     /// Ask a running registry how it is; exits with 0 when it is well
     Healthcheck(Healthcheck),
     /// Print the custom resource definitions for Kubernetes, as YAML
@@ -169,6 +175,7 @@ impl Args {
         let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
         let mut serve = match cli.command {
             Some(Command::Healthcheck(healthcheck)) => return Ok(Self::Healthcheck(healthcheck)),
+            Some(Command::Controller(controller)) => return Ok(Self::Controller(controller)),
             Some(Command::Crd) => return Ok(Self::Crd),
             Some(Command::Serve(serve)) => serve,
             None => Box::new(cli.serve),

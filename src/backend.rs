@@ -15,7 +15,8 @@
 //! - The revision that a delete returns may be lower than that of its change, but
 //!   is above every revision that the record had.
 //!
-//! `backend/contract.rs` tests this over every store.
+//! `backend/contract.rs` tests this over every store, and `tests/it` over those
+//! that need a server.
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -131,6 +132,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// is written to by the caller itself, which spares two changes of task.
     fn is_immediate(&self) -> bool {
         false
+    }
+
+    /// How many writes are worth having under way at once.
+    fn writes_at_once(&self) -> usize {
+        1_024
     }
 
     /// Waits until the store can do nothing more before the process is started

@@ -52,7 +52,8 @@ impl Wanted {
     #[must_use]
     pub fn then(self, later: Self) -> Self {
         match (self, later) {
-            (Self::Announce, Self::Refresh | Self::Hold) => Self::Announce,
+            // Whatever its lease: where it is reached is told by nobody else.
+            (Self::Announce, _) => Self::Announce,
             (Self::Hold, Self::Refresh) => Self::Hold,
             (_, later) => later,
         }

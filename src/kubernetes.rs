@@ -5,6 +5,8 @@
 
 pub mod call;
 pub mod failure;
+pub mod pods;
+pub mod watch;
 
 use std::time::Duration;
 
@@ -119,7 +121,55 @@ fn stack(config: Config) -> kube::Result<Client> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
     use super::*;
+
+    fn request() -> http::Request<Vec<u8>> {
+        http::Request::get("/version").body(Vec::new()).unwrap()
+    }
+
+    /// A client of a listener on the loopback.
+    async fn of_listener(scheme: &str) -> (Client, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let mut config = Config::new(url.parse().unwrap());
+        config.root_cert = Some(Vec::new());
+        (client(config).unwrap(), listener)
+    }
+
+    #[tokio::test]
+    async fn it_says_who_asks() {
+        let (client, listener) = of_listener("http").await;
+        let answer = call(&client, request(), CALL_TIMEOUT);
+        let read = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(connection.read_u8().await.unwrap());
+            }
+            String::from_utf8(head).unwrap()
+        };
+        let (answer, head) = tokio::join!(answer, read);
+        assert!(head.starts_with("GET /version HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains(&format!("user-agent: {AGENT}\r\n")), "{head}");
+        // The connection was closed instead.
+        assert!(matches!(answer, Err(Failure::Unavailable(_))), "{answer:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_call_has_an_end() {
+        // Accepted by the system, and then nothing: in the handshake, or after it.
+        for (scheme, longest) in [("https", CONNECT_TIMEOUT), ("http", CALL_TIMEOUT)] {
+            let (client, _listener) = of_listener(scheme).await;
+            let begun = Instant::now();
+            let answer = call(&client, request(), CALL_TIMEOUT).await;
+            assert!(matches!(answer, Err(Failure::Unavailable(_))), "{answer:?}");
+            assert!(begun.elapsed() <= longest + Duration::from_millis(10));
+        }
+    }
 
     #[tokio::test]
     async fn a_proxy_is_not_passed_by_in_silence() {

@@ -24,6 +24,10 @@
 //! [`record`] and [`lease`] are the words that all of them speak; only
 //! [`time`] reads a clock, and only [`run`] puts the parts together.
 
+// What is shared with `tests/it` calls this crate by its name.
+#[cfg(test)]
+extern crate self as tunnel_registry;
+
 pub mod admin;
 pub mod args;
 pub mod backend;

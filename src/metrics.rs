@@ -3,6 +3,7 @@
 //! Handles are looked up once, here, and indexed by enum from then on: a call
 //! costs an addition and a short lock.
 
+pub mod controller;
 mod process;
 pub mod registry;
 

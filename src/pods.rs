@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::map::Map;
+use crate::map::{Map, Set};
 use crate::remembered::Remembered;
 
 /// How long a pod that has gone is remembered: longer than anything that it left
@@ -77,8 +77,9 @@ impl Pods {
     pub fn apply(&mut self, change: PodChange, now: Instant) -> Vec<Uuid> {
         match change {
             PodChange::Reset(all) => {
+                let there: Set<Uuid> = all.iter().map(|pod| pod.uid).collect();
                 let mut gone: Vec<Uuid> = self.pods.keys().copied().collect();
-                gone.retain(|uid| !all.iter().any(|pod| pod.uid == *uid));
+                gone.retain(|uid| !there.contains(uid));
                 gone.iter().for_each(|uid| self.remove(*uid, now));
                 all.into_iter().for_each(|pod| self.put(pod));
                 gone
@@ -133,11 +134,12 @@ impl Pods {
         }
     }
 
-    /// The one pod that has this address.
+    /// The one pod that has this address. One that was asked to end may be gone
+    /// already, and its address another's.
     #[must_use]
     pub fn at(&self, ip: IpAddr) -> Option<Uuid> {
         match self.addresses.get(&ip).map(Vec::as_slice) {
-            Some([only]) => Some(*only),
+            Some([only]) => Some(*only).filter(|uid| !self.pods[uid].terminating),
             _ => None,
         }
     }

@@ -111,12 +111,13 @@ impl Registry {
     pub fn renew(&self, caller: &Caller, key: &EndpointKey) {
         let mut inner = self.inner.lock();
         let before = inner.core.queue.len();
+        let had_news = inner.core.vouch.has_news();
         inner.core.renew(Now::read(), caller, key);
         // Rare: a renewal brings back what was released or had gone.
         if inner.core.queue.len() != before {
             self.writes.notify_one();
         }
-        if inner.core.vouch.has_news() {
+        if inner.core.vouch.has_news() && !had_news {
             self.vouch.notify_one();
         }
     }

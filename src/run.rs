@@ -1,5 +1,6 @@
 //! The only wiring: from the command line to a process that runs and ends.
 
+mod controller;
 mod files;
 mod pulse;
 mod serve;
@@ -13,9 +14,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tracing::{Level, error, info};
+use tracing::{Level, error, info, warn};
 
-use crate::args::{Args, Serve};
+use crate::args::{self, Args, Controller, Serve};
 use crate::healthcheck;
 use crate::resources;
 use crate::telemetry;
@@ -33,6 +34,7 @@ type StartError = Box<dyn Error>;
 pub fn run(args: &Args) -> ExitCode {
     let code = match args {
         Args::Serve(args) => serve_until_ended(args),
+        Args::Controller(args) => control_until_ended(args),
         Args::Healthcheck(what) => ask(what),
         Args::Crd => print_definitions(),
     };
@@ -63,6 +65,21 @@ fn serve_until_ended(args: &Serve) -> Result<ExitCode, StartError> {
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(serve::serve(args));
     end(runtime, ended)
+}
+
+fn control_until_ended(args: &Controller) -> Result<ExitCode, StartError> {
+    telemetry::start(&args.logs.log_level, args.logs.log_format)?;
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let ended = runtime.block_on(controller::control(args));
+    end(runtime, ended)
+}
+
+/// Says which of our environment variables mean nothing.
+fn warn_of_misspelt() {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in args::misspelt(names) {
+        warn!("{name} is set and means nothing; see --help for the variables that there are");
+    }
 }
 
 fn end(runtime: Runtime, ended: Result<Ended, StartError>) -> Result<ExitCode, StartError> {

@@ -31,7 +31,10 @@ pub async fn run(registry: Arc<Registry>, backend: Arc<dyn Backend>, stop: Cance
         tokio::select! {
             () = sleep_until(due) => {
                 if let Some(write) = registry.vouch(false) {
-                    let result = make(&*backend, write, WRITE_TIMEOUT).await;
+                    let made = make(&*backend, write, WRITE_TIMEOUT);
+                    let Some(result) = stop.run_until_cancelled(made).await else {
+                        break;
+                    };
                     report(&result);
                     registry.vouched(&result);
                 }

@@ -12,8 +12,6 @@ use crate::backend::{Backend, Revision, WriteError};
 use crate::registry::Registry;
 use crate::registry::sync::Made;
 
-/// At most so many writes are under way at once.
-const MAX_UNDER_WAY: usize = 1_024;
 /// A write that takes longer counts as not made, and is tried again.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Looks for due writes at least this often.
@@ -27,10 +25,11 @@ pub async fn run(
     stop: CancellationToken,
     flush: Duration,
 ) -> usize {
+    let at_once = backend.writes_at_once();
     let mut under_way = FuturesUnordered::new();
     let mut deadline = None;
     loop {
-        for (made, write) in registry.take_writes(MAX_UNDER_WAY - under_way.len()) {
+        for (made, write) in registry.take_writes(at_once - under_way.len()) {
             let write = backend.write(write);
             under_way.push(async move {
                 let late =
@@ -59,7 +58,7 @@ pub async fn run(
             }
             () = registry.write_wanted() => {}
             // Due already but not handed out means: as many as may be are under way.
-            () = sleep_until(wake), if under_way.len() < MAX_UNDER_WAY => {}
+            () = sleep_until(wake), if under_way.len() < at_once => {}
             () = stop.cancelled(), if deadline.is_none() => {}
             () = sleep_until(deadline.unwrap_or(rest)), if deadline.is_some() => {}
         }

@@ -1,11 +1,13 @@
 //! What is told of Kubernetes.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::args::values;
+use crate::kubernetes::pods::Scope;
 use crate::registry::vouch::Sharing;
 
 /// Which replica this is, and where its records are. Read with
@@ -21,7 +23,7 @@ pub struct Kubernetes {
         value_parser = values::label
     )]
     pub namespace: Option<String>,
-    /// Who this replica is, as the holder of leases; unset, its pod, or else the host's name
+    /// Who this replica is, as the holder of leases; unset, its pod, or else the host's name and --listen
     ///
     /// Must stay the same when the process starts anew, and no two processes may
     /// have the same.
@@ -94,18 +96,30 @@ pub enum WatchPods {
     Off,
 }
 
+impl WatchPods {
+    /// Whose pods these are, for a process with this namespace; none to be watched.
+    #[must_use]
+    pub fn scope(self, namespace: &str) -> Option<Scope> {
+        match self {
+            Self::Own => Some(Scope::Namespace(namespace.to_owned())),
+            Self::All => Some(Scope::All),
+            Self::Off => None,
+        }
+    }
+}
+
 /// There is nothing to be known by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this host has no name to be known by; give the replica one with --identity")]
 pub struct NoIdentity;
 
 impl Kubernetes {
-    /// Who this replica is on a host of this name. In a pod its uid is part of it,
-    /// so that the next pod of that name is somebody else.
+    /// Who this replica is on a host of this name, that listens there. In a pod
+    /// its uid is part of it, so that the next pod of that name is somebody else.
     ///
     /// # Errors
     /// When there is nothing to be known by.
-    pub fn identity(&self, host: &str) -> Result<Arc<str>, NoIdentity> {
+    pub fn identity(&self, host: &str, listen: SocketAddr) -> Result<Arc<str>, NoIdentity> {
         if let Some(identity) = &self.identity {
             return Ok(identity.as_str().into());
         }
@@ -115,9 +129,8 @@ impl Kubernetes {
             let name = &name[..name.floor_char_boundary(room)];
             return Ok(format!("{name}_{uid}").into());
         }
-        values::identity(host)
-            .map(Into::into)
-            .map_err(|_| NoIdentity)
+        let host = values::identity(host).map_err(|_| NoIdentity)?;
+        Ok(format!("{host}_{listen}").into())
     }
 
     /// How the store is shared with other replicas.
@@ -149,17 +162,24 @@ mod tests {
 
     #[test]
     fn a_replica_is_known_by_its_pod_or_its_host() {
+        let listen = "127.0.0.1:8000".parse().unwrap();
         let uid = "8f14e45f-ceea-467f-a0e6-d1cb2a1c5f3b";
         let pod = parse(&format!("--pod-name gost-0 --pod-uid {uid}")).unwrap();
-        assert_eq!(&*pod.identity("host").unwrap(), format!("gost-0_{uid}"));
+        assert_eq!(
+            &*pod.identity("host", listen).unwrap(),
+            format!("gost-0_{uid}")
+        );
         let long = "x".repeat(253);
         let pod = parse(&format!("--pod-name {long} --pod-uid {uid}")).unwrap();
-        let identity = pod.identity("host").unwrap();
+        let identity = pod.identity("host", listen).unwrap();
         assert!(identity.len() == values::MAX_IDENTITY && identity.ends_with(uid));
-        assert_eq!(&*parse("").unwrap().identity("host").unwrap(), "host");
+        assert_eq!(
+            &*parse("").unwrap().identity("host", listen).unwrap(),
+            "host_127.0.0.1:8000"
+        );
         let named = parse("--identity a").unwrap();
-        assert_eq!(&*named.identity("host").unwrap(), "a");
-        assert_eq!(parse("").unwrap().identity(""), Err(NoIdentity));
+        assert_eq!(&*named.identity("host", listen).unwrap(), "a");
+        assert_eq!(parse("").unwrap().identity("", listen), Err(NoIdentity));
     }
 
     #[test]

@@ -58,7 +58,8 @@ fn flags_belong_to_one_command() {
     assert!(parse("healthcheck --listen [::]:80").is_err());
     assert!(parse("crd --listen [::]:80").is_err());
     assert_eq!(parse("crd"), Ok(Args::Crd));
-    assert!(parse("controller").is_err());
+    assert!(parse("controller --listen [::]:80").is_err());
+    assert!(matches!(parse("controller"), Ok(Args::Controller(_))));
 }
 
 #[test]
@@ -198,7 +199,8 @@ fn flags(command: &Command) -> impl Iterator<Item = &clap::Arg> {
 fn every_flag_has_a_variable_that_is_named_after_it() {
     let cli = Cli::command();
     let mut seen = 0;
-    for command in [&cli, cli.find_subcommand("serve").unwrap()] {
+    let subcommand = |name| cli.find_subcommand(name).unwrap();
+    for command in [&cli, subcommand("serve"), subcommand("controller")] {
         for flag in flags(command) {
             let long = flag.get_long().unwrap();
             let variable = format!("TUNNEL_REGISTRY_{}", long.replace('-', "_").to_uppercase());
@@ -207,7 +209,7 @@ fn every_flag_has_a_variable_that_is_named_after_it() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 2 * 32, "both commands have all flags");
+    assert_eq!(seen, 2 * 32 + 9, "both ways to serve have all flags");
     for flag in flags(cli.find_subcommand("healthcheck").unwrap()) {
         let variable = match flag.get_long().unwrap() {
             "admin" => "TUNNEL_REGISTRY_ADMIN_LISTEN".into(),
@@ -233,33 +235,43 @@ fn the_version_tells_where_the_program_is_from() {
 const BEGIN: &str = "<!-- flags:begin -->\n";
 const END: &str = "<!-- flags:end -->";
 
-/// All flags of `serve` in Markdown.
+/// All flags of `serve` and `controller` in Markdown.
 fn table() -> String {
+    let serve = flag_tables("serve");
+    let controller = flag_tables("controller");
+    let name = TOKEN_VARIABLE;
+    format!(
+        "Each flag has an environment variable that is named after it: `--max-queue` is\n\
+        `TUNNEL_REGISTRY_MAX_QUEUE`. A flag wins over its variable. `{name}` holds\n\
+        tokens, separated by commas, and has no flag because a command line is public.\n\
+        Times are a number and a unit, such as `500ms`, `2s` or `10m`.\n{serve}\n\
+        `tunnel-registry controller` has these:\n{controller}"
+    )
+}
+
+fn flag_tables(command: &str) -> String {
     let mut text = String::new();
     let cli = Cli::command();
     let mut heading = None;
-    for flag in flags(cli.find_subcommand("serve").unwrap()) {
+    for flag in flags(cli.find_subcommand(command).unwrap()) {
         if heading != flag.get_help_heading() {
             heading = flag.get_help_heading();
             let name = heading.unwrap();
             write!(text, "\n| {name} | Default | |\n| --- | --- | --- |\n").unwrap();
         }
         let long = flag.get_long().unwrap();
-        let value = flag.get_value_names().unwrap()[0].as_str();
+        let takes_value = flag.get_action().takes_values();
+        let value = flag.get_value_names().filter(|_| takes_value);
+        let value = value.map_or(String::new(), |names| format!(" {}", names[0]));
         let default = match flag.get_default_values() {
+            _ if !takes_value => String::new(),
             [] => String::new(),
             [value, ..] => format!("`{}`", value.to_str().unwrap()),
         };
         let help = flag.get_help().unwrap().to_string();
-        writeln!(text, "| `--{long} {value}` | {default} | {help} |").unwrap();
+        writeln!(text, "| `--{long}{value}` | {default} | {help} |").unwrap();
     }
-    let name = TOKEN_VARIABLE;
-    format!(
-        "Each flag has an environment variable that is named after it: `--max-queue` is\n\
-        `TUNNEL_REGISTRY_MAX_QUEUE`. A flag wins over its variable. `{name}` holds\n\
-        tokens, separated by commas, and has no flag because a command line is public.\n\
-        Times are a number and a unit, such as `500ms`, `2s` or `10m`.\n{text}"
-    )
+    text
 }
 
 /// Run with `UPDATE_GENERATED=1` to write the table anew.

@@ -13,6 +13,8 @@ mod mirror;
 mod object;
 mod problems;
 mod shared;
+#[cfg(test)]
+pub(crate) mod testing;
 mod writer;
 
 use std::fmt;
@@ -34,7 +36,7 @@ use mirror::mirror;
 pub use object::Owner;
 pub use problems::{MAX_PROBLEMS, Problem};
 use shared::Shared;
-use writer::Writer;
+use writer::{WRITES_AT_ONCE, Writer};
 
 /// Where records are kept, and who keeps them.
 #[derive(Clone)]
@@ -120,6 +122,10 @@ impl Backend for Kubernetes {
     fn write(&self, write: Write) -> BoxFuture<'static, Result<Revision, WriteError>> {
         let writer = self.writer.clone();
         Box::pin(async move { writer.write(write).await })
+    }
+
+    fn writes_at_once(&self) -> usize {
+        WRITES_AT_ONCE
     }
 
     fn watch(&self) -> BoxStream<'static, Result<Change, WatchError>> {

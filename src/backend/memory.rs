@@ -1,5 +1,7 @@
 //! The store that lasts as long as the process.
 
+#[cfg(test)]
+pub(crate) mod suite;
 mod view;
 
 use std::fmt;
@@ -67,7 +69,7 @@ mod tests {
     use super::*;
     use crate::backend::contract;
 
-    contract::suite!((Arc::new(Memory::new()), ()));
+    suite::suite!((Arc::new(Memory::new()), ()));
 
     #[test]
     fn a_write_never_waits() {

@@ -209,7 +209,7 @@ fn by_health(encoder: &mut DescriptorEncoder, endpoints: usize, tally: &Tally) -
     Ok(())
 }
 
-fn gauge(
+pub(super) fn gauge(
     encoder: &mut DescriptorEncoder,
     name: &str,
     help: &str,
@@ -221,7 +221,7 @@ fn gauge(
     gauge.encode(encoder.encode_descriptor(&name, help, unit, gauge.metric_type())?)
 }
 
-fn counter<N>(
+pub(super) fn counter<N>(
     encoder: &mut DescriptorEncoder,
     name: &str,
     help: &str,

@@ -230,14 +230,20 @@ impl Core {
         let mut found = self.memory.tombstones.get(key, at).copied();
         if self.take_out(now, key, at).is_some() {
             found = Some(Withdrawn::Something);
-        } else if !self.is_ready() && !self.leaving.contains_key(key) {
-            // The store may hold it.
+        } else if self.may_be_stored(key) {
             self.leaving.insert(key.clone(), Leaving::Stored(None));
             self.queue.push(key, now.mono);
         }
         let found = found.unwrap_or(Withdrawn::Nothing);
         self.memory.tombstones.insert(key.clone(), found, at);
         self.queue.contains(key)
+    }
+
+    /// Whether the store may hold an endpoint that is not known here: it was not
+    /// read yet, or another replica registered it a moment ago.
+    fn may_be_stored(&self, key: &EndpointKey) -> bool {
+        let shared = self.setup.sharing.is_some() || !self.is_ready();
+        shared && !self.leaving.contains_key(key) && self.queue.len() < self.setup.limits.queue
     }
 
     /// Who holds a tunnel, in the order of routing.

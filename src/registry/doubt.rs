@@ -55,18 +55,21 @@ impl Core {
         if self.pod_state(entry, at) == PodState::Terminating {
             return Some(Doubt::Terminating);
         }
-        let here = *holder == self.setup.identity || self.heard_lately(entry, at);
-        if here && self.presence.is_suspect(node) {
+        let mine = *holder == self.setup.identity;
+        // Who holds it hears it, and knows best.
+        let vouched = !mine && self.replicas.vouches(holder, at);
+        let suspected = self.replicas.suspects(holder, node);
+        let here = mine || self.heard_lately(entry, at);
+        if here && self.presence.is_suspect(node) && (!vouched || suspected) {
             Some(Doubt::Suspect)
-        } else if self.is_challenged(node) {
+        } else if !vouched && self.is_challenged(node) {
             Some(Doubt::Challenged)
         } else if here {
             entry.heard.is_none().then_some(Doubt::Unheard)
-        } else if !self.replicas.vouches(holder, at) {
+        } else if !vouched {
             Some(Doubt::HolderSilent)
         } else {
-            let suspect = self.replicas.suspects(holder, node);
-            suspect.then_some(Doubt::Suspect)
+            suspected.then_some(Doubt::Suspect)
         }
     }
 

@@ -84,9 +84,10 @@ impl Core {
         self.pods.apply(change, at);
     }
 
-    /// Whether the lease of an endpoint names this replica as its holder.
+    /// Whether this replica maintains an endpoint: its lease names it as holder.
     pub(super) fn is_mine(&self, entry: &Entry) -> bool {
-        entry.record.lease.holder.as_ref() == Some(&self.setup.identity)
+        let record = &entry.record;
+        !record.is_static && record.lease.holder.as_ref() == Some(&self.setup.identity)
     }
 
     /// Whether `holder` has certainly ceased to maintain anything. A store that is
@@ -117,7 +118,9 @@ impl Core {
     /// Gives an endpoint another lease than the one it has, to be written because
     /// of `wanted`.
     pub(super) fn set_lease(&mut self, now: Now, key: &EndpointKey, lease: Lease, wanted: Wanted) {
-        if let Some(entry) = self.index.get_mut(key) {
+        if let Some(entry) = self.index.get_mut(key)
+            && !entry.record.is_static
+        {
             entry.record = Arc::new(EndpointRecord {
                 endpoint: entry.record.endpoint.clone(),
                 lease,
@@ -146,11 +149,12 @@ impl Core {
         let Some(position) = self.index.position(key) else {
             return;
         };
+        let is_mine = self.index.get(key).is_some_and(|entry| self.is_mine(entry));
         let Some(entry) = self.index.get_mut(key) else {
             return;
         };
         entry.refresh = None;
-        if entry.record.lease.holder.as_ref() != Some(&self.setup.identity) {
+        if !is_mine {
             return;
         }
         let duration = entry.record.lease.duration();

@@ -25,7 +25,9 @@ impl Core {
         let (mut silent, mut over, mut heard) = (Vec::new(), Vec::new(), Vec::new());
         for entry in self.index.slice(from, count) {
             if !self.is_mine(entry) {
-                heard.extend(entry.heard.map(|_| entry.key().clone()));
+                if self.heard_lately(entry, at) {
+                    heard.push(entry.key().clone());
+                }
                 continue;
             }
             let node = &entry.key().node;

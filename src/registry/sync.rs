@@ -12,6 +12,7 @@ use crate::record::{Endpoint, EndpointKey, EndpointRecord, Key, Kind, Record};
 use crate::registry::core::{Core, Leaving};
 use crate::registry::events::Event;
 use crate::registry::queue::Ended;
+use crate::registry::restore::Withdrawn;
 use crate::time::Now;
 
 impl Core {
@@ -52,8 +53,16 @@ impl Core {
         let wanted = entry.wanted?;
         let at = self.patience.counted(now.mono);
         if entry.revision.is_none() && self.pod_state(entry, at) == PodState::Gone {
-            // Nothing is made for a pod that is gone.
-            self.remove(key);
+            // Nothing is made for a pod that is gone. If another one has its address
+            // by now, a renewal will tell.
+            let longest = self.presence.longest_interval(&key.node);
+            if let Some(entry) = self.remove(key) {
+                if entry.attempted {
+                    self.leaving.insert(key.clone(), Leaving::Stored(None));
+                    self.queue.push(key, now.mono);
+                }
+                self.leave_ghost(key, entry, longest, at);
+            }
             return None;
         }
         let entry = self.index.get_mut(key)?;
@@ -137,15 +146,27 @@ impl Core {
 
     /// The store holds something else than a write expected, or nothing.
     fn holds_instead(&mut self, now: Now, key: &EndpointKey, current: Option<&Stored>) {
+        let current = current.and_then(|stored| match &stored.record {
+            Record::Endpoint(record) => Some((Arc::clone(record), stored.revision)),
+            Record::Replica(_) => None,
+        });
         if let Some(leaving) = self.leaving.get_mut(key) {
-            *leaving = Leaving::Stored(current.map(|stored| stored.revision));
+            match current {
+                // What is kept by hand is nobody's to withdraw.
+                Some((record, revision)) if record.is_static => {
+                    self.leaving.remove(key);
+                    self.adopt(now, record, revision);
+                }
+                current => *leaving = Leaving::Stored(current.map(|(_, revision)| revision)),
+            }
             return;
         }
-        match current.map(|stored| (&stored.record, stored.revision)) {
-            Some((Record::Endpoint(record), revision)) => {
-                self.changed_by_another(now, Arc::clone(record), revision);
-            }
-            _ => self.removed_by_another(now, key),
+        let known = self.index.get(key).and_then(|entry| entry.revision);
+        match current {
+            // The watch has told more than that by now.
+            Some((_, revision)) if known >= Some(revision) => {}
+            Some((record, revision)) => self.changed_by_another(now, record, revision),
+            None => self.removed_by_another(now, key),
         }
     }
 
@@ -181,7 +202,9 @@ impl Core {
         let free = mine || holder.is_none_or(|holder| self.has_run_out(holder));
         !theirs.is_static
             && match wanted {
-                Wanted::Announce => free || ours.endpoint != theirs.endpoint,
+                Wanted::Announce => {
+                    free || (ours.lease.is_held() && ours.endpoint != theirs.endpoint)
+                }
                 Wanted::Hold => free,
                 Wanted::Refresh | Wanted::Release => mine,
             }
@@ -296,6 +319,9 @@ impl Core {
         let key = record.endpoint.key.clone();
         let revision = stored.revision;
         match self.leaving.get_mut(&key) {
+            Some(Leaving::Stored(_)) if record.is_static => {
+                self.leaving.remove(&key);
+            }
             Some(Leaving::Stored(known)) => {
                 if *known < Some(revision) {
                     *known = Some(revision);
@@ -309,11 +335,17 @@ impl Core {
             }
             None => {}
         }
-        if let Some(entry) = self.index.get(&key) {
-            if entry.revision.is_some_and(|known| known < revision) {
+        if let Some(entry) = self.index.get_mut(&key) {
+            if entry.revision.is_some_and(|known| known >= revision) {
+                return;
+            }
+            if entry.record == record {
+                // Our own write, before its answer.
+                entry.revision = Some(revision);
+            } else {
                 self.changed_by_another(now, record, revision);
             }
-        } else if self.is_thawed(now, &record) {
+        } else if self.was_withdrawn(now, &record) {
             let leaving = Leaving::Stored(Some(revision));
             self.leaving.insert(key.clone(), leaving);
             self.queue.push(&key, now.mono);
@@ -322,16 +354,16 @@ impl Core {
         }
     }
 
-    /// Whether a record that appears is a write of ours from before it was
-    /// withdrawn, which the store has made only now.
-    fn is_thawed(&mut self, now: Now, record: &EndpointRecord) -> bool {
+    /// Whether a record that appears was withdrawn here before: it is a write of
+    /// ours which the store has made only now, or another replica's, whose
+    /// Register that Deregister has overtaken.
+    fn was_withdrawn(&mut self, now: Now, record: &EndpointRecord) -> bool {
         let at = self.patience.counted(now.mono);
-        record.lease.holder.as_ref() == Some(&self.setup.identity)
-            && self
-                .memory
-                .withdrawn
-                .get(&record.endpoint.key, at)
-                .is_some()
+        let key = &record.endpoint.key;
+        let is_ours = record.lease.holder.as_ref() == Some(&self.setup.identity);
+        let thawed = is_ours && self.memory.withdrawn.get(key, at).is_some();
+        let overtaken = self.memory.tombstones.get(key, at) == Some(&Withdrawn::Nothing);
+        !record.is_static && (thawed || overtaken)
     }
 
     /// Takes over what the store tells of an endpoint.
@@ -345,16 +377,21 @@ impl Core {
             self.replicas.expect(holder);
         }
         let before = self.index.get(&key);
+        let refresh = before
+            .filter(|entry| entry.record.lease == record.lease)
+            .and_then(|entry| entry.refresh);
         let entry = Entry {
             heard: before.and_then(|entry| entry.heard).max(claimed),
-            writing: before.and_then(|entry| entry.writing),
+            refresh,
             ..Entry::stored(record, revision)
         };
         self.insert(entry, at);
         if let Some(interval) = told {
             self.presence.interval(&key.node, interval, at);
         }
-        self.schedule(&key, at, false);
+        if refresh.is_none() {
+            self.schedule(&key, at, false);
+        }
         self.hold(now, &key, at);
     }
 

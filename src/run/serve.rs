@@ -10,18 +10,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admin::{self, Admin, Part};
-use crate::args::{self, Serve, Store};
+use crate::args::{Serve, Store};
 use crate::controller::collect;
 use crate::controller::plan::{Pace, Plan};
+use crate::kubernetes::pods;
 use crate::metrics::Metrics;
 use crate::metrics::registry::Figures;
 use crate::registry::Registry;
 use crate::registry::core::Setup;
-use crate::run::StartError;
 use crate::run::pulse::Pulse;
 use crate::run::signals::signals;
 use crate::run::store::{self, Opened};
 use crate::run::supervisor::{Ended, Supervisor};
+use crate::run::{StartError, warn_of_misspelt};
 use crate::server::auth::Access;
 use crate::server::tls::Tls;
 use crate::server::{self, Server, exposure};
@@ -57,7 +58,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         identity,
         sharing,
         pod,
-        cluster: _cluster,
+        cluster,
     } = store::open(&store, args).await?;
 
     let setup = Setup {
@@ -137,6 +138,15 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
             }
         }
     });
+    if let Some((client, namespace)) = cluster
+        && let Some(scope) = args.kubernetes.watch_pods.scope(&namespace)
+    {
+        let (changes, _cell) = pods::watch(client, scope);
+        let registry = Arc::clone(&registry);
+        supervisor.spawn(background, "pod watch", |stop| {
+            endless(upkeep::pods(registry, changes, stop))
+        });
+    }
     supervisor.spawn(background, "sweep", {
         let registry = Arc::clone(&registry);
         |stop| endless(upkeep::sweep(registry, stop))
@@ -199,10 +209,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         admin::server::serve(admin_listener, admin, stop)
     });
 
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in args::misspelt(names) {
-        warn!("{name} is set and means nothing; see --help for the variables that there are");
-    }
+    warn_of_misspelt();
     if let Some(exposed) = exposed {
         warn!("{exposed}");
     }
@@ -233,13 +240,13 @@ fn access(args: &Serve) -> Result<Access, StartError> {
 }
 
 /// A task that ends only when it is asked to, and cannot fail.
-async fn endless(task: impl Future<Output = ()>) -> Result<(), Infallible> {
+pub(super) async fn endless(task: impl Future<Output = ()>) -> Result<(), Infallible> {
     task.await;
     Ok(())
 }
 
 /// Not ready from the moment that a stop begins, so that nobody new comes.
-fn process(stopping: &CancellationToken) -> Part {
+pub(super) fn process(stopping: &CancellationToken) -> Part {
     let ready = if stopping.is_cancelled() {
         Err("stopping".to_owned())
     } else {

@@ -1,5 +1,6 @@
 //! Opens the store that was asked for, with what comes with it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kube::Client;
@@ -41,7 +42,9 @@ pub(super) async fn open(store: &Store, args: &Serve) -> Result<Opened, StartErr
             let path = path.clone();
             Arc::new(tokio::task::spawn_blocking(move || File::open(path)).await??)
         }
-        Store::Kubernetes => return cluster(&args.kubernetes).await,
+        Store::Kubernetes => {
+            return cluster(&args.kubernetes, args.listening.listen).await;
+        }
     };
     Ok(Opened {
         backend,
@@ -52,8 +55,8 @@ pub(super) async fn open(store: &Store, args: &Serve) -> Result<Opened, StartErr
     })
 }
 
-async fn cluster(told: &Told) -> Result<Opened, StartError> {
-    let identity = told.identity(&host_name())?;
+async fn cluster(told: &Told, listen: SocketAddr) -> Result<Opened, StartError> {
+    let identity = told.identity(&host_name(), listen)?;
     let client = kubernetes::connect().await?;
     let namespace = match &told.namespace {
         Some(namespace) => namespace.clone(),

@@ -1,7 +1,30 @@
 //! The product on a real Kubernetes API server, with a real etcd behind it.
+//!
+//! [`cluster`] runs the programs, [`env`] gives a test its namespace,
+//! [`accounts`] the product's rights in it, [`proxy`] a network that can fail,
+//! and [`product`] runs replicas and controllers.
 
+mod accounts;
 mod cluster;
+mod controller;
+mod deeds;
+mod env;
+mod faults;
+mod garbage;
 mod kubectl;
+mod objects;
+mod outages;
+mod pair;
+mod pods;
+mod ports;
+mod product;
+mod program;
+mod proxy;
+mod replicas;
 mod resource;
+mod rights;
+mod site;
+mod store;
 mod supervisor;
 mod tools;
+mod validation;

@@ -1,11 +1,12 @@
 //! The real binary, as its users run it: started, asked, signalled, ended.
 
+mod net;
+
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
+
+pub use net::Net;
 
 /// The binary under test.
 const BINARY: &str = env!("CARGO_BIN_EXE_tunnel-registry");
@@ -80,32 +83,23 @@ pub async fn until_within<L: Look>(
     }
 }
 
-/// Loopback addresses that nothing else on this machine uses, so that ports can
-/// be fixed and kept over a restart.
-#[derive(Clone, Copy, Debug)]
-pub struct Net([u8; 3]);
-
-impl Net {
-    /// A network of its own: 127.x.y.0/24.
-    pub fn take() -> Self {
-        static TAKEN: AtomicU8 = AtomicU8::new(0);
-        // Runs of this program side by side differ in their process ids.
-        let run = u8::try_from(std::process::id() % 251).unwrap() + 2;
-        let taken = TAKEN.fetch_add(1, Ordering::Relaxed);
-        assert!(taken < u8::MAX, "as many networks as there are were taken");
-        Self([127, run, taken])
-    }
-
-    /// Its n-th address.
-    pub fn host(self, n: u8) -> IpAddr {
-        let [a, b, c] = self.0;
-        Ipv4Addr::new(a, b, c, n).into()
-    }
-
-    /// A port at its n-th address.
-    pub fn at(self, n: u8, port: u16) -> SocketAddr {
-        (self.host(n), port).into()
-    }
+/// The binary under test as a command in a folder, which is its home: nothing is
+/// inherited from whoever runs the tests. Under `wrapper` if that is not empty.
+pub fn command(folder: &Path, wrapper: &[&str]) -> Command {
+    let mut command = match wrapper {
+        [] => Command::new(BINARY),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(BINARY);
+            command
+        }
+    };
+    command
+        .env_clear()
+        .env("HOME", folder)
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .current_dir(folder);
+    command
 }
 
 /// A process whose standard error goes to a file. Killed when dropped.
@@ -148,8 +142,37 @@ impl Process {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let id = Pid::from_raw(self.id().try_into().unwrap()).unwrap();
-        kill_process(id, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.id().try_into().unwrap()).unwrap()
+    }
+
+    /// Waits until it says that it is ready, on its admin port.
+    pub async fn ready(&mut self, admin: SocketAddr) {
+        until("the process is ready", async || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("it ended with {status} and said:\n{}", self.said());
+            }
+            let answer = fetch(admin, "/readyz").await;
+            match answer.map_err(|error| error.to_string())? {
+                (StatusCode::OK, _) => Ok(()),
+                (_, text) => Err(text),
+            }
+        })
+        .await;
+    }
+
+    /// Stands still when this returns, as a paused container does.
+    pub async fn freeze(&self) {
+        self.signal(Signal::STOP);
+        stands_still(self.pid()).await;
+    }
+
+    /// Goes on after [`Process::freeze`].
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
     }
 
     /// Waits for its end.
@@ -209,25 +232,15 @@ impl Setup {
 
     /// The command, under `wrapper` if that is not empty.
     fn command(&self, wrapper: &[&str]) -> Command {
-        let mut command = match wrapper {
-            [] => Command::new(BINARY),
-            [program, arguments @ ..] => {
-                let mut command = Command::new(program);
-                command.args(arguments).arg(BINARY);
-                command
-            }
-        };
+        let mut command = command(&self.folder, wrapper);
         command
-            .env_clear()
-            .env("HOME", &self.folder)
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(self.environment.iter().cloned())
             .arg(format!("--listen={}", self.listen))
             .arg(format!("--admin-listen={}", self.admin));
         if let Some(store) = &self.store {
             command.arg("--store").arg(store);
         }
-        command.args(&self.arguments).current_dir(&self.folder);
+        command.args(&self.arguments);
         command
     }
 
@@ -265,17 +278,7 @@ pub struct Registry {
 impl Registry {
     /// Waits until it says that it is ready.
     pub async fn ready(&mut self) {
-        until("the registry is ready", async || {
-            if let Some(status) = self.process.child.try_wait().unwrap() {
-                panic!("it ended with {status} and said:\n{}", self.process.said());
-            }
-            let answer = fetch(self.setup.admin, "/readyz").await;
-            match answer.map_err(|error| error.to_string())? {
-                (StatusCode::OK, _) => Ok(()),
-                (_, text) => Err(text),
-            }
-        })
-        .await;
+        self.process.ready(self.setup.admin).await;
     }
 
     /// What the admin port answers.
@@ -336,6 +339,27 @@ pub fn calls(method: &str, protocol: &str, outcome: &str) -> String {
     format!(
         r#"tunnel_registry_requests_total{{method="{method}",protocol="{protocol}",outcome="{outcome}"}}"#
     )
+}
+
+/// Waits until a process that was sent `SIGSTOP` stands still: its threads stop
+/// one by one, when each has its turn.
+pub async fn stands_still(process: Pid) {
+    let folder = format!("/proc/{}/task", process.as_raw_nonzero());
+    until("every thread has stopped", async || {
+        for thread in fs::read_dir(&folder).unwrap() {
+            let stat = fs::read_to_string(thread.unwrap().path().join("stat"));
+            // A thread may end meanwhile.
+            let Ok(stat) = stat else {
+                return Err(String::new());
+            };
+            // The state is what follows the name, which is in parentheses.
+            if !stat.rsplit(')').next().unwrap().starts_with(" T ") {
+                return Err(stat);
+            }
+        }
+        Ok(())
+    })
+    .await;
 }
 
 /// Runs the binary to its end: its exit code and what it said.

@@ -7,11 +7,11 @@
 
 mod deaths;
 mod outages;
-mod real;
+pub mod real;
 mod routing;
-mod simulated;
+pub mod simulated;
 mod web;
-mod world;
+pub mod world;
 
 use std::future::Future;
 use std::net::SocketAddr;

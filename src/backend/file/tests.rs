@@ -14,12 +14,13 @@ use tokio::task::unconstrained;
 
 use super::*;
 use crate::backend::contract::{self, everything, record};
+use crate::backend::memory::suite;
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-contract::suite!({
+suite::suite!({
     let folder = folder();
     let store = File::open(folder.path().join("registry.redb")).unwrap();
     (Arc::new(store), folder)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::join;
 use http::Request as HttpRequest;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::Client;
@@ -128,19 +129,31 @@ impl Api {
             ..ListParams::default()
         };
         let mut holders = Holders::default();
+        let mut answer = self.page::<K>(&params).await?;
         loop {
-            let request = self.request::<K>().list(&params);
-            let answer = self.call(request, PAGE_TIMEOUT).await?;
             let page: Page<'_> =
                 serde_json::from_str(&answer).map_err(|why| Failure::unreadable(&why))?;
-            for object in page.items {
-                met(Seen::read::<K>(object.get(), &mut holders)?);
+            let Page { metadata, items } = page;
+            let read = async {
+                items.into_iter().try_for_each(|object| {
+                    Seen::read::<K>(object.get(), &mut holders).map(&mut met)
+                })
+            };
+            params.continue_token = metadata.continue_.filter(|more| !more.is_empty());
+            if params.continue_token.is_none() {
+                read.await?;
+                return revision(metadata.resource_version.as_deref());
             }
-            match page.metadata.continue_.filter(|more| !more.is_empty()) {
-                Some(more) => params.continue_token = Some(more),
-                None => return revision(page.metadata.resource_version.as_deref()),
-            }
+            // The API server makes the next page while this one is read.
+            let (next, read) = join!(self.page::<K>(&params), read);
+            read?;
+            answer = next?;
         }
+    }
+
+    async fn page<K: Object>(&self, params: &ListParams) -> Result<String, Failure> {
+        self.call(self.request::<K>().list(params), PAGE_TIMEOUT)
+            .await
     }
 
     /// Lists the objects of a kind with a name that none has. The API server

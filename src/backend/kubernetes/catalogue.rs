@@ -98,9 +98,7 @@ impl Catalogue {
     /// An object of a list. Returns its record if it has the usual name; the
     /// others follow when the list has ended.
     pub fn listed(&mut self, seen: Seen) -> Option<Stored> {
-        let Some((key, is_usual)) = self.enter(&seen) else {
-            return None;
-        };
+        let (key, is_usual) = self.enter(&seen)?;
         let name = seen.name.clone();
         let stored = seen.stored()?;
         if is_usual {

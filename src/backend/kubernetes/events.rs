@@ -104,21 +104,26 @@ fn read<K: Object>(line: &str, holders: &mut Holders) -> Result<Option<Event>, F
     let Line { what, object } = match serde_json::from_str(line) {
         Ok(line) => line,
         Err(why) if why.is_eof() => return Ok(None),
-        Err(why) => return Err(unreadable(&why)),
+        Err(why) => return Err(unreadable(why)),
     };
     let text = object.get();
-    Ok(Some(match what {
-        What::Added | What::Modified => Event::Changed(Seen::read::<K>(text, holders)?),
-        What::Deleted => Event::Deleted(Seen::read::<K>(text, holders)?),
-        What::Bookmark => Event::Bookmark(version_of(text)?),
+    let event = match what {
+        What::Added | What::Modified => Seen::read::<K>(text, holders).map(Event::Changed),
+        What::Deleted => Seen::read::<K>(text, holders).map(Event::Deleted),
+        What::Bookmark => version_of(text).map(Event::Bookmark),
         What::Error => {
-            let status: Status = serde_json::from_str(text).map_err(|why| unreadable(&why))?;
+            let status: Status = serde_json::from_str(text).map_err(unreadable)?;
             return Err(Failure::of_status(&status));
         }
-    }))
+    };
+    event.map(Some).map_err(again)
 }
 
-/// Reading on from the same version would meet it again.
-fn unreadable(why: &serde_json::Error) -> Failure {
-    Failure::Refused(Failure::unreadable(why).to_string())
+fn unreadable(why: serde_json::Error) -> Failure {
+    again(Failure::unreadable(&why))
+}
+
+/// Reading on from the same version would meet the same line again.
+fn again(failure: Failure) -> Failure {
+    Failure::Refused(failure.to_string())
 }

@@ -4,6 +4,9 @@
 //! ends, as it does every minute or two, goes on where it was. One that breaks
 //! does so after a pause; when the version is too old by then, it lists again.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt as _};

@@ -1,9 +1,9 @@
 //! Conditional writes, as requests to the API server.
 
-use std::sync::Arc;
+#[cfg(test)]
+mod tests;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use tokio::sync::Semaphore;
 
 use super::api::{Api, version_of};
 use super::catalogue::Version;
@@ -17,7 +17,7 @@ use crate::resources::TunnelEndpoint;
 /// How many writes are under way at once, each on a connection of its own. More
 /// gain nothing: an API server on two cores makes 570 creates a second one after
 /// the other, and 880 at 16 at once.
-const WRITES_AT_ONCE: usize = 64;
+pub(super) const WRITES_AT_ONCE: usize = 64;
 
 /// Makes the writes.
 #[derive(Clone)]
@@ -25,7 +25,6 @@ pub(super) struct Writer {
     api: Api,
     owner: Option<Owner>,
     shared: Shared,
-    permits: Arc<Semaphore>,
 }
 
 /// What is there instead of what a write expected.
@@ -40,17 +39,11 @@ enum Instead {
 
 impl Writer {
     pub fn new(api: Api, owner: Option<Owner>, shared: Shared) -> Self {
-        Self {
-            api,
-            owner,
-            shared,
-            permits: Arc::new(Semaphore::new(WRITES_AT_ONCE)),
-        }
+        Self { api, owner, shared }
     }
 
-    /// Makes one write, when it is its turn.
+    /// Makes one write.
     pub async fn write(&self, write: Write) -> Result<Revision, WriteError> {
-        let _permit = self.permits.acquire().await;
         match write.key().kind() {
             Kind::Endpoint => self.make::<TunnelEndpoint>(write).await,
             Kind::Replica => self.make::<Lease>(write).await,

@@ -42,8 +42,8 @@ impl Pace {
     }
 }
 
-/// How often something may be done now: so many times a second, and at most a
-/// second's worth is saved up.
+/// How often something may be done now: so many times a second, of which so
+/// many are saved up; usually a second's.
 #[derive(Debug, Default)]
 pub struct Allowance {
     saved: f64,
@@ -51,11 +51,22 @@ pub struct Allowance {
 }
 
 impl Allowance {
+    /// So many are saved up from the start.
+    #[must_use]
+    pub fn full(saved: f64) -> Self {
+        Self { saved, since: None }
+    }
+
     /// It is `now`, and so many a second are allowed.
     pub fn refill(&mut self, per_second: f64, now: Instant) {
+        self.refill_up_to(per_second.max(1.0), per_second, now);
+    }
+
+    /// The same, with `most` saved up at most.
+    pub fn refill_up_to(&mut self, most: f64, per_second: f64, now: Instant) {
         let last = self.since.replace(now).unwrap_or(now);
         let time = now.saturating_duration_since(last);
-        self.saved = (self.saved + per_second * time.as_secs_f64()).min(per_second.max(1.0));
+        self.saved = (self.saved + per_second * time.as_secs_f64()).min(most);
     }
 
     /// Takes one if there is one.

@@ -412,3 +412,165 @@ async fn a_lease_deleted_by_hand_is_made_again() {
     pass_renewing(&mut c, 60, 0, &a).await;
     assert_eq!(c.health(1, &a).unwrap(), "healthy");
 }
+
+#[tokio::test]
+async fn a_move_that_could_not_be_written_is_not_forgotten_in_silence() {
+    let mut c = Cluster::new(1).await;
+    let mut a = gost(1, "a");
+    c.register(0, &a);
+    c.settle().await;
+    c.replicas[0].connected = false;
+    a.address = "10.0.0.77:80".into();
+    c.register(0, &a);
+    c.pass(70, |_, _| {}).await;
+    c.replicas[0].connected = true;
+    c.pass(10, |_, _| {}).await;
+    assert_eq!(holder(&c, &a).await, "released");
+    let Record::Endpoint(stored) = c.stored(&a).await.unwrap().record else {
+        unreachable!();
+    };
+    assert_eq!(stored.endpoint.address.to_string(), a.address);
+}
+
+#[tokio::test]
+async fn a_deregister_elsewhere_counts_before_the_watch_has_told() {
+    let mut c = Cluster::new(2).await;
+    let a = gost(1, "a").over_http();
+    c.register(0, &a);
+    // The other replica has not heard of it yet.
+    c.deregister(1, &a);
+    c.settle().await;
+    assert_eq!(holder(&c, &a).await, "absent");
+}
+
+#[tokio::test]
+async fn a_deregister_before_the_store_was_read_spares_what_is_static() {
+    let mut c = Cluster::new(1).await;
+    let kept = EndpointRecord {
+        is_static: true,
+        ..record("t", "by-hand", "printer")
+    };
+    c.write_by_hand(kept.clone()).await;
+    let a = gost(1, "printer").at_node("by-hand");
+    c.restart(0);
+    c.deregister(0, &a);
+    c.settle().await;
+    assert_ne!(holder(&c, &a).await, "absent", "static, deleted");
+}
+
+#[tokio::test]
+async fn a_pod_recorded_wrongly_loses_no_registration() {
+    let mut c = Cluster::new(1).await;
+    let a = gost(1, "a");
+    // Its address was another pod's, whose end the watch tells a moment later.
+    c.pod(&PodChange::Put(pod(1, 1, true)));
+    c.replicas[0].connected = false;
+    c.register(0, &a);
+    c.pass(5, |_, _| {}).await;
+    c.pod(&PodChange::Gone(uuid::Uuid::from_u128(1)));
+    c.pod(&PodChange::Put(pod(2, 1, false)));
+    c.pass(20, |_, _| {}).await;
+    c.replicas[0].connected = true;
+    c.pass(10, |_, _| {}).await;
+    pass_renewing(&mut c, 60, 0, &a).await;
+    assert_eq!(holder(&c, &a).await, "r0", "a live registration was lost");
+}
+
+#[tokio::test]
+async fn nothing_of_anothers_is_written_after_a_late_failure() {
+    use crate::backend::{Change, Revision, Stored, Write, WriteError};
+    let mut c = Cluster::new(1).await;
+    let a = gost(1, "a");
+    c.register(0, &a);
+    c.settle().await;
+    let now = c.now;
+    let stored = c.stored(&a).await.unwrap();
+    let core = &mut c.replicas[0].core;
+    core.want(now, &a.key, crate::index::Wanted::Refresh);
+    let (made, write) = core.next_write(now).unwrap();
+    assert!(matches!(write, Write::Put(..)));
+    // Somebody applies it as static by hand, and the write times out.
+    let Record::Endpoint(mut record) = stored.record.clone() else {
+        unreachable!()
+    };
+    let by_hand = Arc::make_mut(&mut record);
+    by_hand.is_static = true;
+    by_hand.lease.holder = None;
+    core.apply(
+        now,
+        Change::Put(Stored {
+            record: Record::Endpoint(record),
+            revision: Revision(stored.revision.0 + 100),
+        }),
+    );
+    core.written(now, &made, &Err(WriteError::Unavailable("late".into())));
+    let later = now.plus(std::time::Duration::from_secs(10));
+    let again = core.next_write(later).map(|(_, write)| write);
+    assert_eq!(again, None, "a static endpoint is written");
+}
+
+#[tokio::test]
+async fn what_is_made_static_by_hand_stays_static() {
+    for renewing in [true, false] {
+        let mut c = Cluster::new(1).await;
+        let a = gost(1, "a");
+        c.register(0, &a);
+        c.pass(5, |_, _| {}).await;
+        let stored = c.stored(&a).await.unwrap();
+        let Record::Endpoint(mut kept) = stored.record else {
+            unreachable!()
+        };
+        Arc::make_mut(&mut kept).is_static = true;
+        let write = crate::backend::Write::Put(Record::Endpoint(kept), stored.revision);
+        crate::backend::Backend::write(&c.store, write)
+            .await
+            .unwrap();
+        match renewing {
+            true => pass_renewing(&mut c, 90, 0, &a).await,
+            false => c.pass(90, |_, _| {}).await,
+        }
+        let Record::Endpoint(now) = c.stored(&a).await.unwrap().record else {
+            unreachable!()
+        };
+        assert!(now.is_static, "renewing: {renewing}");
+        assert_eq!(c.health(0, &a).unwrap(), "healthy");
+    }
+}
+
+#[tokio::test]
+async fn a_late_conflict_does_not_undo_what_the_watch_told() {
+    use crate::backend::{Change, Revision, Stored, WriteError};
+    let mut c = Cluster::new(1).await;
+    let a = gost(1, "a");
+    c.register(0, &a);
+    c.settle().await;
+    let now = c.now;
+    let stored = c.stored(&a).await.unwrap();
+    let core = &mut c.replicas[0].core;
+    core.want(now, &a.key, crate::index::Wanted::Refresh);
+    let (made, _) = core.next_write(now).unwrap();
+    let by = |holder: Option<&str>, more: u64| {
+        let Record::Endpoint(mut record) = stored.record.clone() else {
+            unreachable!()
+        };
+        Arc::make_mut(&mut record).lease.holder = holder.map(Into::into);
+        Stored {
+            record: Record::Endpoint(record),
+            revision: Revision(stored.revision.0 + more),
+        }
+    };
+    core.apply(now, Change::Put(by(Some("r7"), 10)));
+    core.apply(now, Change::Put(by(Some("r8"), 20)));
+    core.written(
+        now,
+        &made,
+        &Err(WriteError::Conflict(Some(Box::new(by(Some("r7"), 10))))),
+    );
+    let entry = core.index.get(&a.key).unwrap();
+    assert_eq!(
+        entry.record.lease.holder.as_deref(),
+        Some("r8"),
+        "at {:?}",
+        entry.revision
+    );
+}

@@ -1,36 +1,26 @@
-//! One etcd and one kube-apiserver for the whole test program, with RBAC, on
-//! free ports of the loopback.
+//! An etcd and a kube-apiserver, with RBAC, on free ports of the loopback: one
+//! pair for the whole test program, and pairs that a test may break.
 
 use std::error::Error;
 use std::fs;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::rt::TokioExecutor;
-use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::client::ConfigExt as _;
-use kube::config::KubeConfigOptions;
-use kube::{Client, Config, CustomResourceExt as _};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
-use serde_json::{Value, json};
-use socket2::{Domain, Socket, Type};
-use tokio::runtime::Builder;
+use kube::CustomResourceExt as _;
+use kube::api::{Api, Patch, PatchParams};
+use rustix::process::Signal;
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use tokio::task::spawn_blocking;
 use tokio::time::{interval, timeout};
-use tower::{BoxError, ServiceBuilder};
 use tunnel_registry::resources::TunnelEndpoint;
 use tunnel_registry::time::Now;
 
+use super::ports::Port;
+use super::program::Program;
+use super::site::Site;
 use super::supervisor::Supervised;
 use super::tools::{Tools, say};
 
@@ -41,75 +31,80 @@ const START: Duration = Duration::from_secs(180);
 /// How often something that has no other way to tell is asked.
 const POLL: Duration = Duration::from_millis(50);
 
-/// The longest that a call may take until it is answered.
-const CALL: Duration = Duration::from_secs(30);
+/// A program that a test may break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Etcd,
+    ApiServer,
+}
 
-/// The token of the administrator. It is worth something on the loopback of
-/// one machine while a test runs.
-const ADMIN: &str = "admin-of-the-tests";
-
-static CLUSTER: OnceLock<Result<Cluster, String>> = OnceLock::new();
-
-/// A running API server with the product's definitions. Never dropped: the
-/// supervisors end its programs when the test program has ended.
+/// A running API server with the product's definitions. Its programs end with
+/// the test program, however that ends, and when this is dropped.
 #[derive(Debug)]
 pub struct Cluster {
-    kubeconfig: Value,
-    folder: PathBuf,
-    programs: [Supervised; 2],
+    pub site: Arc<Site>,
+    etcd: Program,
+    api: Program,
     _ports: [Port; 3],
+    /// Lasts, so that the folder goes even when a test has ended the others.
+    _keeper: Supervised,
 }
 
-/// A namespace of a test's own, and a client that is allowed everything.
-pub struct Env {
-    pub client: Client,
-    pub namespace: String,
+/// The cluster that tests share which break nothing. Never dropped: the
+/// supervisors end its programs when the test program has ended.
+pub async fn common() -> &'static Cluster {
+    static COMMON: OnceCell<Result<Cluster, String>> = OnceCell::const_new();
+    match COMMON.get_or_init(Cluster::start).await {
+        Ok(cluster) => cluster,
+        Err(error) => panic!("no API server: {error}"),
+    }
 }
 
-impl Env {
-    /// Starts the API server unless that has been done, and makes a namespace.
-    pub async fn start() -> Self {
-        let client = Cluster::get().client().await.unwrap();
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let namespace = format!("test-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let object = serde_json::json!({ "metadata": { "name": namespace } });
-        let object: Namespace = serde_json::from_value(object).unwrap();
-        let namespaces = Api::<Namespace>::all(client.clone());
-        let create = PostParams::default();
-        namespaces.create(&create, &object).await.unwrap();
-        Self { client, namespace }
+/// A cluster that one test at a time may break, and the next finds mended.
+pub async fn lent() -> Lent {
+    static LENT: Mutex<Option<Cluster>> = Mutex::const_new(None);
+    let mut lent = LENT.lock().await;
+    if let Some(cluster) = &mut *lent
+        && let Err(error) = cluster.mend().await
+    {
+        say(&format!("a new API server: the last one has gone: {error}"));
+        *lent = None;
     }
-
-    /// The endpoints of the test's namespace.
-    pub fn endpoints(&self) -> Api<TunnelEndpoint> {
-        Api::namespaced(self.client.clone(), &self.namespace)
+    if lent.is_none() {
+        *lent = Some(Cluster::own().await);
     }
+    Lent(lent)
+}
 
-    /// A file that lets kubectl do everything.
-    pub fn kubeconfig(&self) -> PathBuf {
-        Cluster::get().folder.join("kubeconfig")
+/// A cluster on loan until this is dropped.
+pub struct Lent(MutexGuard<'static, Option<Cluster>>);
+
+impl Deref for Lent {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        self.0.as_ref().expect("there is a cluster")
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Cluster {
+        self.0.as_mut().expect("there is a cluster")
     }
 }
 
 impl Cluster {
-    fn get() -> &'static Self {
-        let start = || {
-            // A runtime of its own: a test's is busy running the test.
-            let start = thread::spawn(|| {
-                let runtime = Builder::new_current_thread().enable_all().build();
-                let runtime = runtime.map_err(|error| error.to_string())?;
-                runtime.block_on(Self::start())
-            });
-            start.join().unwrap_or_else(|_| Err("it panicked".into()))
-        };
-        match CLUSTER.get_or_init(start) {
+    /// A cluster of a test's own, which takes some seconds.
+    pub async fn own() -> Self {
+        match Self::start().await {
             Ok(cluster) => cluster,
             Err(error) => panic!("no API server: {error}"),
         }
     }
 
     async fn start() -> Result<Self, String> {
-        let tools = Tools::get()?;
+        let tools = spawn_blocking(Tools::get).await;
+        let tools = tools.map_err(|error| error.to_string())??;
         let begun = Now::read().mono;
         // The supervisors remove it in the end.
         let folder = tempfile::tempdir()
@@ -127,89 +122,131 @@ impl Cluster {
     }
 
     async fn start_in(folder: &Path, tools: &Tools) -> Result<Self, Box<dyn Error>> {
-        let [etcd, peers, api] = [reserve()?, reserve()?, reserve()?];
-        write_secrets(folder)?;
-        let kubeconfig = kubeconfig(folder, api.port);
-        fs::write(folder.join("kubeconfig"), kubeconfig.to_string())?;
-        let etcd_url = format!("http://127.0.0.1:{}", etcd.port);
-        let arguments = etcd_arguments(&etcd_url, peers.port);
-        let etcd_log = folder.join("etcd.log");
-        let etcd_program = start(&tools.etcd, &arguments, folder, &etcd_log)?;
-        let arguments = api_arguments(&etcd_url, api.port);
-        let api_log = folder.join("kube-apiserver.log");
-        let api_program = start(&tools.kube_apiserver, &arguments, folder, &api_log)?;
+        let keeper = Supervised::start(folder, &folder.join("keeper.log"), KEEPER)?;
+        let ports = [Port::reserve()?, Port::reserve()?, Port::reserve()?];
+        let [etcd, peers, api] = [0, 1, 2].map(|n: usize| ports[n].number);
+        let site = Site::make(folder, api)?;
         let mut cluster = Self {
-            kubeconfig,
-            folder: folder.into(),
-            programs: [etcd_program, api_program],
-            _ports: [etcd, peers, api],
+            site: Arc::new(site),
+            etcd: Program::start(&tools.etcd, etcd_arguments(etcd, peers), folder)?,
+            api: Program::start(&tools.kube_apiserver, api_arguments(etcd, api), folder)?,
+            _ports: ports,
+            _keeper: keeper,
         };
-        match timeout(START, cluster.prepare()).await {
-            Ok(Ok(())) => return Ok(cluster),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(format!("it was not ready within {START:?}").into()),
-        }
-        .map_err(|error| {
-            let (etcd, api) = (tail(&etcd_log), tail(&api_log));
-            format!("{error}\netcd said:\n{etcd}\nkube-apiserver said:\n{api}").into()
-        })
+        cluster.wait_for("/readyz").await?;
+        cluster.define().await?;
+        cluster.wait_for(ENDPOINTS).await?;
+        Ok(cluster)
     }
 
-    /// Waits until the API server is ready, and gives it the product's
-    /// definitions.
-    async fn prepare(&mut self) -> Result<(), Box<dyn Error>> {
-        let client = self.client().await?;
-        let mut polls = interval(POLL);
-        loop {
-            polls.tick().await;
-            for program in &mut self.programs {
-                if let Some(status) = program.ended()? {
-                    return Err(format!("a program ended: {status}").into());
+    /// One of the programs stands still when this returns.
+    pub async fn freeze(&mut self, part: Part) {
+        self.program(part).freeze().await;
+    }
+
+    /// Goes on after [`Cluster::freeze`].
+    pub fn thaw(&mut self, part: Part) {
+        self.program(part).signal(Signal::CONT).unwrap();
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    ///
+    /// etcd does not wait for the disk here. What it wrote is with the kernel
+    /// all the same, so a killed etcd has lost nothing when it is run again.
+    pub async fn kill(&mut self, part: Part) {
+        self.program(part).end(Signal::KILL).await;
+    }
+
+    /// `SIGTERM`, and waits until it has ended: the API server takes a second,
+    /// etcd seven. Without etcd the API server does not end so in any useful
+    /// time; kill it then.
+    pub async fn stop(&mut self, part: Part) {
+        self.program(part).end(Signal::TERM).await;
+    }
+
+    /// Starts what was ended, on the same port with the same data; waits for
+    /// nothing.
+    pub fn run(&mut self, part: Part) {
+        self.program(part).run().unwrap();
+    }
+
+    /// Waits until both programs are ready and serve endpoints.
+    pub async fn ready(&mut self) {
+        if let Err(error) = self.wait().await {
+            panic!("no API server: {error}");
+        }
+    }
+
+    async fn wait(&mut self) -> Result<(), Box<dyn Error>> {
+        self.wait_for("/readyz").await?;
+        self.wait_for(ENDPOINTS).await
+    }
+
+    /// Undoes whatever was done to the programs.
+    async fn mend(&mut self) -> Result<(), Box<dyn Error>> {
+        self.etcd.signal(Signal::CONT)?;
+        if !self.etcd.runs()? {
+            // An API server that has yet to notice would lose its caches later.
+            self.kill(Part::ApiServer).await;
+        }
+        self.etcd.run()?;
+        self.api.signal(Signal::CONT)?;
+        self.api.run()?;
+        self.wait().await
+    }
+
+    fn program(&mut self, part: Part) -> &mut Program {
+        match part {
+            Part::Etcd => &mut self.etcd,
+            Part::ApiServer => &mut self.api,
+        }
+    }
+
+    /// Waits until the API server answers this.
+    async fn wait_for(&mut self, path: &str) -> Result<(), Box<dyn Error>> {
+        let client = self.site.admin().await?;
+        let ready = async {
+            let mut polls = interval(POLL);
+            loop {
+                polls.tick().await;
+                for program in [&mut self.etcd, &mut self.api] {
+                    if let Some(status) = program.ended()? {
+                        return Err(format!("a program ended: {status}").into());
+                    }
+                }
+                let request = http::Request::get(path).body(Vec::new())?;
+                if client.request_text(request).await.is_ok() {
+                    return Ok(());
                 }
             }
-            let request = http::Request::get("/readyz").body(Vec::new())?;
-            if client.request_text(request).await.is_ok() {
-                break;
-            }
-        }
-        let definitions = Api::<CustomResourceDefinition>::all(client);
+        };
+        let error = match timeout(START, ready).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => Box::<dyn Error>::from(format!("{path} was not answered within {START:?}")),
+        };
+        let (etcd, api) = (self.etcd.tail(), self.api.tail());
+        Err(format!("{error}\netcd said:\n{etcd}\nkube-apiserver said:\n{api}").into())
+    }
+
+    /// Gives the API server the product's definitions.
+    async fn define(&self) -> Result<(), Box<dyn Error>> {
+        let definitions = Api::<CustomResourceDefinition>::all(self.site.admin().await?);
         let name = TunnelEndpoint::crd_name();
         let apply = PatchParams::apply("tests");
         let patch = Patch::Apply(TunnelEndpoint::crd());
         definitions.patch(name, &apply, &patch).await?;
-        loop {
-            polls.tick().await;
-            let definition = definitions.get(name).await?;
-            if condition(&definition, "Established").as_deref() == Some("True") {
-                return Ok(());
+        let established = async {
+            let mut polls = interval(POLL);
+            loop {
+                polls.tick().await;
+                let definition = definitions.get(name).await?;
+                if condition(&definition, "Established").as_deref() == Some("True") {
+                    return Ok(());
+                }
             }
-        }
-    }
-
-    /// A client belongs to the runtime in which it was made, so each test makes
-    /// its own.
-    async fn client(&self) -> Result<Client, Box<dyn Error>> {
-        let kubeconfig = serde_json::from_value(self.kubeconfig.clone())?;
-        let options = KubeConfigOptions::default();
-        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-        let mut authorities = RootCertStore::empty();
-        authorities.add(CertificateDer::from_pem_file(self.folder.join("ca.crt"))?)?;
-        let tls = ClientConfig::builder()
-            .with_root_certificates(authorities)
-            .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_only()
-            .enable_http1()
-            .build();
-        let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
-        let service = ServiceBuilder::new()
-            .layer(config.base_uri_layer())
-            .option_layer(config.auth_layer()?)
-            .timeout(CALL)
-            .map_err(BoxError::from)
-            .service(http.build(connector));
-        Ok(Client::new(service, config.default_namespace))
+        };
+        timeout(START, established).await?
     }
 }
 
@@ -220,20 +257,15 @@ pub fn condition(definition: &CustomResourceDefinition, type_: &str) -> Option<S
     found.next().map(|one| one.status.clone())
 }
 
-fn start(
-    program: &Path,
-    arguments: &[String],
-    folder: &Path,
-    log: &Path,
-) -> io::Result<Supervised> {
-    let (place, program) = (folder.display().to_string(), program.display().to_string());
-    // The paths among the arguments are relative to the folder.
-    let mut command = vec!["env", "-C", place.as_str(), program.as_str()];
-    command.extend(arguments.iter().map(String::as_str));
-    Supervised::start(folder, log, &command)
-}
+/// Ready or not, the API server serves a custom resource only when its cache is
+/// filled, which begins with the first request: until then it answers 429.
+const ENDPOINTS: &str = "/apis/tunnelregistry.io/v1alpha1/tunnelendpoints?limit=1";
 
-fn etcd_arguments(url: &str, peers: u16) -> Vec<String> {
+/// Lasts longer than any test.
+const KEEPER: &[&str] = &["sleep", "1000000"];
+
+fn etcd_arguments(port: u16, peers: u16) -> Vec<String> {
+    let (url, peers) = (local(port), local(peers));
     vec![
         "--data-dir=etcd".into(),
         "--unsafe-no-fsync".into(),
@@ -241,15 +273,15 @@ fn etcd_arguments(url: &str, peers: u16) -> Vec<String> {
         "--log-level=warn".into(),
         format!("--listen-client-urls={url}"),
         format!("--advertise-client-urls={url}"),
-        format!("--listen-peer-urls=http://127.0.0.1:{peers}"),
-        format!("--initial-advertise-peer-urls=http://127.0.0.1:{peers}"),
-        format!("--initial-cluster=default=http://127.0.0.1:{peers}"),
+        format!("--listen-peer-urls={peers}"),
+        format!("--initial-advertise-peer-urls={peers}"),
+        format!("--initial-cluster=default={peers}"),
     ]
 }
 
-fn api_arguments(etcd: &str, port: u16) -> Vec<String> {
+fn api_arguments(etcd: u16, port: u16) -> Vec<String> {
     vec![
-        format!("--etcd-servers={etcd}"),
+        format!("--etcd-servers={}", local(etcd)),
         format!("--secure-port={port}"),
         "--permit-port-sharing=true".into(),
         "--bind-address=127.0.0.1".into(),
@@ -264,69 +296,14 @@ fn api_arguments(etcd: &str, port: u16) -> Vec<String> {
         "--service-account-signing-key-file=accounts.key".into(),
         // No controller manager makes the accounts that it asks for.
         "--disable-admission-plugins=ServiceAccount".into(),
+        "--audit-policy-file=audit-policy.yaml".into(),
+        "--audit-log-path=audit.log".into(),
+        // In one file: 0 is no rotation.
+        "--audit-log-maxsize=0".into(),
         "--profiling=false".into(),
     ]
 }
 
-/// A port that nobody else is given: this socket is bound to it but does not
-/// listen, and the program that listens shares it.
-#[derive(Debug)]
-struct Port {
-    port: u16,
-    _socket: Socket,
-}
-
-fn reserve() -> io::Result<Port> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-    let address = socket.local_addr()?.as_socket();
-    let port = address.map(|address| address.port());
-    Ok(Port {
-        port: port.ok_or_else(|| io::Error::other("a socket without a port"))?,
-        _socket: socket,
-    })
-}
-
-/// The certificates, the key that signs tokens of service accounts, and the
-/// administrator's token.
-fn write_secrets(folder: &Path) -> Result<(), Box<dyn Error>> {
-    let write = |name: &str, text: String| fs::write(folder.join(name), text);
-    let key = KeyPair::generate()?;
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = params.self_signed(&key)?;
-    write("ca.crt", authority.pem())?;
-    let issuer = Issuer::new(params, key);
-    let key = KeyPair::generate()?;
-    let names = ["127.0.0.1".into(), "localhost".into()];
-    let certificate = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
-    write("server.crt", certificate.pem())?;
-    write("server.key", key.serialize_pem())?;
-    let accounts = KeyPair::generate()?;
-    write("accounts.key", accounts.serialize_pem())?;
-    write("accounts.pub", accounts.public_key_pem())?;
-    write("tokens.csv", format!("{ADMIN},admin,1,system:masters\n"))?;
-    Ok(())
-}
-
-fn kubeconfig(folder: &Path, port: u16) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{ "name": "tests", "cluster": {
-            "server": format!("https://127.0.0.1:{port}"),
-            "certificate-authority": folder.join("ca.crt"),
-        } }],
-        "users": [{ "name": "admin", "user": { "token": ADMIN } }],
-        "contexts": [{ "name": "tests", "context": { "cluster": "tests", "user": "admin" } }],
-        "current-context": "tests",
-    })
-}
-
-/// The end of a log.
-fn tail(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_else(|error| error.to_string());
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(12)..].join("\n")
+fn local(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
 }

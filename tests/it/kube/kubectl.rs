@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use tunnel_registry::resources::TunnelEndpoint;
 use tunnel_registry::resources::tunnel_endpoint::{TUNNEL_LABEL, name};
 
-use super::cluster::Env;
-use super::resource::{ready, record};
+use super::env::Env;
+use super::objects::{ready, record};
 use super::tools::{exists, say};
 use crate::testenv::{CONNECTOR, NODE, PATIENCE, TUNNEL};
 
@@ -206,4 +206,18 @@ async fn a_hand_made_endpoint_is_applied_and_its_mistakes_are_explained() {
         stored.to_record().unwrap().endpoint.address.to_string(),
         "192.0.2.7:631"
     );
+}
+
+/// The accounts in the bindings are those of the namespace that it is applied to.
+#[tokio::test]
+async fn the_roles_are_applied_to_any_namespace() {
+    if !exists("kubectl") {
+        say("skipped: there is no kubectl on the PATH");
+        return;
+    }
+    let env = Env::start().await;
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/rbac.yaml");
+    let apply = ["apply", "--filename", manifest];
+    kubectl(&env, &apply).await.unwrap();
+    env.may_what_is_granted().await;
 }

@@ -1,25 +1,36 @@
 //! Programs that end when this one does, however it does.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::tools::exists;
 
-/// Runs `$2…` and ends it when standard input is closed, then removes the
-/// folder `$1`. The other end of standard input is a pipe that only the test
-/// program holds, so the kernel closes it whether that returns, panics, or is
-/// killed. A program that ends by itself leaves its folder behind.
+/// Runs `$2…`, tells its process id, and ends it when standard input is closed,
+/// then removes the folder `$1`. The other end of standard input is a pipe that
+/// only the test program holds, so the kernel closes it whether that returns,
+/// panics, or is killed. A program that ends by itself, or because the test ends
+/// it, leaves the folder behind.
+///
+/// The watcher can be stopped until it has begun to end the program; its exit
+/// code tells which of the two came first.
 const SCRIPT: &str = r#"
 folder=$1; shift
-exec 3<&0 </dev/null
-"$@" 3<&- & program=$!
-(while read -r _ <&3; do :; done; : >"$folder/closed"; kill -KILL "$program") & watcher=$!
-exec 3<&-
+exec 3<&0 4>&1 >&2 </dev/null
+"$@" 3<&- 4>&- & program=$!
+(exec 4>&-
+ while read -r _ <&3; do :; done
+ trap '' TERM; kill -KILL "$program"; exit 0) & watcher=$!
+echo "$program" >&4
+exec 3<&- 4>&-
 wait "$program"; code=$?
 kill "$watcher" 2>/dev/null
-[ -e "$folder/closed" ] && rm -rf "$folder"
+wait "$watcher" 2>/dev/null && rm -rf "$folder"
 exit "$code"
 "#;
 
@@ -27,42 +38,72 @@ exit "$code"
 #[derive(Debug)]
 pub struct Supervised {
     shell: Child,
+    /// Apart from the shell, because whoever waits for a child closes its input.
+    guard: Option<ChildStdin>,
+    program: Pid,
 }
 
 impl Supervised {
-    /// Starts `command`, with its output in `log`. `folder` goes with it;
-    /// several programs may share one.
+    /// Starts `command`, with its output at the end of `log`. `folder` goes with
+    /// it when the test program ends; several programs may share one.
     pub fn start(folder: &Path, log: &Path, command: &[&str]) -> io::Result<Self> {
-        let log = std::fs::File::create(log)?;
+        let log = File::options().create(true).append(true).open(log)?;
         // Should the shell itself be killed with -9, the program still ends.
         let guard: &[&str] = if exists("setpriv") {
             &["setpriv", "--pdeathsig", "KILL"]
         } else {
             &[]
         };
-        let shell = Command::new("sh")
+        let mut shell = Command::new("sh")
             .args(["-c", SCRIPT, "sh"])
             .arg(folder)
             .args(guard)
             .args(command)
             .stdin(Stdio::piped())
-            .stdout(log.try_clone()?)
+            .stdout(Stdio::piped())
             .stderr(log)
             // Ctrl-C is for the test program; this follows.
             .process_group(0)
             .spawn()?;
-        Ok(Self { shell })
+        let guard = shell.stdin.take();
+        let mut line = String::new();
+        if let Some(stdout) = shell.stdout.take() {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        let program = line.trim().parse().ok().and_then(Pid::from_raw);
+        Ok(Self {
+            shell,
+            guard,
+            program: program.ok_or_else(|| io::Error::other("the shell started nothing"))?,
+        })
+    }
+
+    /// The program's process id, while it runs.
+    pub fn program(&self) -> Pid {
+        self.program
     }
 
     /// How the program ended, if it has.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.shell.try_wait()
     }
+
+    /// Sends the program a signal, unless it has ended.
+    pub fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        if self.ended()?.is_some() {
+            return Ok(());
+        }
+        match kill_process(self.program, signal) {
+            // The shell is about to tell that it has ended.
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 impl Drop for Supervised {
     fn drop(&mut self) {
-        drop(self.shell.stdin.take());
+        drop(self.guard.take());
         // What cannot be waited for has ended.
         let _ = self.shell.wait();
     }
@@ -71,9 +112,9 @@ impl Drop for Supervised {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::{BufRead as _, BufReader, Read as _};
+    use std::io::Read as _;
     use std::path::PathBuf;
-    use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+    use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
     use std::thread;
 
     use super::*;
@@ -131,14 +172,79 @@ mod tests {
         let log = outer.path().join("log");
         let command = ["sh", "-c", "echo why; exit 7"];
         let mut program = Supervised::start(&folder, &log, &command).unwrap();
-        // To wait closes standard input unless somebody else holds it.
-        let held = program.shell.stdin.take();
         let ended = program.shell.wait().unwrap();
-        drop(held);
         assert_eq!(ended.code(), Some(7));
         assert_eq!(program.ended().unwrap(), Some(ended));
         assert_eq!(fs::read_to_string(&log).unwrap(), "why\n");
         assert!(folder.exists());
+    }
+
+    #[test]
+    fn what_the_test_ends_leaves_the_folder_and_what_it_freezes_goes_on() {
+        let (outer, folder) = folders();
+        let path = outer.path().join("pipe");
+        let lines = pipe(&path);
+        let log = outer.path().join("log");
+        let script = format!(
+            "exec 4>'{}'; trap 'echo asked >&4' HUP; trap 'echo ended >&4; exit 3' TERM\n\
+             echo started >&4; while :; do sleep 0.01; done",
+            path.display()
+        );
+        let mut program = Supervised::start(&folder, &log, &["sh", "-c", &script]).unwrap();
+        let next = || lines.recv_timeout(PATIENCE);
+        assert_eq!(next().as_deref(), Ok("started"));
+        program.signal(Signal::STOP).unwrap();
+        program.signal(Signal::HUP).unwrap();
+        assert_eq!(program.ended().unwrap(), None);
+        assert_eq!(lines.try_recv(), Err(TryRecvError::Empty));
+        program.signal(Signal::CONT).unwrap();
+        assert_eq!(next().as_deref(), Ok("asked"));
+        program.signal(Signal::TERM).unwrap();
+        assert_eq!(next().as_deref(), Ok("ended"));
+        assert_eq!(program.shell.wait().unwrap().code(), Some(3));
+        // Whoever it was whose process id this has been is left alone.
+        program.signal(Signal::KILL).unwrap();
+        drop(program);
+        assert!(folder.exists());
+    }
+
+    #[test]
+    fn a_stopped_program_ends_with_its_guard() {
+        let (outer, folder) = folders();
+        let path = outer.path().join("pipe");
+        let lines = pipe(&path);
+        let log = outer.path().join("log");
+        let mut program =
+            Supervised::start(&folder, &log, &["sh", "-c", &for_ever(&path)]).unwrap();
+        assert_eq!(lines.recv_timeout(PATIENCE).as_deref(), Ok("started"));
+        program.signal(Signal::STOP).unwrap();
+        drop(program);
+        let end = lines.recv_timeout(PATIENCE);
+        assert_eq!(end, Err(RecvTimeoutError::Disconnected));
+        assert!(!folder.exists());
+    }
+
+    /// Several share a folder, and the first to end may remove it.
+    #[test]
+    fn all_programs_of_a_folder_end() {
+        let (outer, folder) = folders();
+        let log = outer.path().join("log");
+        let started: Vec<_> = (0..8)
+            .map(|n| {
+                let path = outer.path().join(format!("pipe-{n}"));
+                let lines = pipe(&path);
+                let command = ["sh", "-c", &for_ever(&path)];
+                let program = Supervised::start(&folder, &log, &command).unwrap();
+                assert_eq!(lines.recv_timeout(PATIENCE).as_deref(), Ok("started"));
+                (program, lines)
+            })
+            .collect();
+        for (program, lines) in started {
+            drop(program);
+            let end = lines.recv_timeout(PATIENCE);
+            assert_eq!(end, Err(RecvTimeoutError::Disconnected));
+        }
+        assert!(!folder.exists());
     }
 
     /// The variable with which [`a_program_ends_when_the_test_is_killed`] starts

@@ -1,4 +1,4 @@
-//! kube-apiserver and etcd: found under `KUBEBUILDER_ASSETS`, or built by name
+//! Kubernetes' own programs: found under `KUBEBUILDER_ASSETS`, or built by name
 //! with the Go client, once for a version, into `target/kube-tools/`.
 
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tunnel_registry::time::Now;
 
-/// Where the programs are.
+/// Where the programs are that every cluster needs.
 #[derive(Debug)]
 pub struct Tools {
     pub etcd: PathBuf,
@@ -40,53 +40,87 @@ const ETCD: Tool = Tool {
 const KUBE_APISERVER: Tool = Tool {
     name: "kube-apiserver",
     package: "k8s.io/kubernetes/cmd/kube-apiserver",
-    link: "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
-        -X k8s.io/component-base/version.gitMajor=1 \
-        -X k8s.io/component-base/version.gitMinor=36",
+    link: KUBERNETES,
 };
+
+const KUBE_CONTROLLER_MANAGER: Tool = Tool {
+    name: "kube-controller-manager",
+    package: "k8s.io/kubernetes/cmd/kube-controller-manager",
+    link: KUBERNETES,
+};
+
+const KUBERNETES: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
+    -X k8s.io/component-base/version.gitMajor=1 \
+    -X k8s.io/component-base/version.gitMinor=36";
 
 impl Tools {
     /// Finds the programs, or builds them, which takes minutes the first time.
     pub fn get() -> Result<Self, String> {
-        match std::env::var_os("KUBEBUILDER_ASSETS") {
-            Some(folder) if !folder.is_empty() => Self::found(Path::new(&folder)),
-            _ => Self::built(),
+        match users_own() {
+            Some(folder) => Self::found(&folder),
+            None => Ok(Self {
+                etcd: ETCD.built()?,
+                kube_apiserver: KUBE_APISERVER.built()?,
+            }),
         }
     }
 
     fn found(folder: &Path) -> Result<Self, String> {
         let find = |tool: Tool| {
-            let path = folder.join(tool.name);
-            if path.is_file() {
-                return Ok(path);
-            }
-            Err(format!(
-                "KUBEBUILDER_ASSETS is {}, where there is no {}; put it there, or unset the variable to have it built",
-                folder.display(),
-                tool.name
-            ))
+            tool.found(folder).ok_or_else(|| {
+                format!(
+                    "KUBEBUILDER_ASSETS is {}, where there is no {}; put it there, or unset the variable to have it built",
+                    folder.display(),
+                    tool.name
+                )
+            })
         };
         Ok(Self {
             etcd: find(ETCD)?,
             kube_apiserver: find(KUBE_APISERVER)?,
         })
     }
+}
 
-    fn built() -> Result<Self, String> {
+/// kube-controller-manager; none, and a line that says so, where the user's
+/// folder lacks it, which is usual.
+pub fn kube_controller_manager() -> Result<Option<PathBuf>, String> {
+    let Some(folder) = users_own() else {
+        return KUBE_CONTROLLER_MANAGER.built().map(Some);
+    };
+    let found = KUBE_CONTROLLER_MANAGER.found(&folder);
+    if found.is_none() {
+        say(&format!(
+            "skipped: KUBEBUILDER_ASSETS is {}, where there is no kube-controller-manager",
+            folder.display()
+        ));
+    }
+    Ok(found)
+}
+
+/// The folder in which a user has the programs.
+fn users_own() -> Option<PathBuf> {
+    let folder = std::env::var_os("KUBEBUILDER_ASSETS")?;
+    (!folder.is_empty()).then(|| folder.into())
+}
+
+impl Tool {
+    fn found(&self, folder: &Path) -> Option<PathBuf> {
+        let path = folder.join(self.name);
+        path.is_file().then_some(path)
+    }
+
+    /// The program, built into the target folder.
+    fn built(&self) -> Result<PathBuf, String> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kube-tools");
         let wrong = |error: io::Error| format!("{}: {error}", folder.display());
         fs::create_dir_all(&folder).map_err(wrong)?;
         // Several test programs may come here at once: one builds, the others wait.
         let lock = File::create(folder.join("lock")).map_err(wrong)?;
         lock.lock().map_err(wrong)?;
-        Ok(Self {
-            etcd: ETCD.build(&folder)?,
-            kube_apiserver: KUBE_APISERVER.build(&folder)?,
-        })
+        self.build(&folder)
     }
-}
 
-impl Tool {
     /// Builds the program into `folder`, unless what is there was made from the
     /// same.
     fn build(&self, folder: &Path) -> Result<PathBuf, String> {
@@ -204,6 +238,11 @@ fn a_folder_without_the_programs_is_refused() {
     File::create(folder.path().join("etcd")).unwrap();
     let error = Tools::found(folder.path()).unwrap_err();
     assert!(error.contains("there is no kube-apiserver"), "{error}");
+    File::create(folder.path().join("kube-apiserver")).unwrap();
+    let found = Tools::found(folder.path()).unwrap();
+    assert_eq!(found.etcd, folder.path().join("etcd"));
+    // Most users have no more than these two.
+    assert_eq!(KUBE_CONTROLLER_MANAGER.found(folder.path()), None);
 }
 
 #[test]

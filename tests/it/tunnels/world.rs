@@ -1,6 +1,6 @@
 //! A registry, its tunnels, and a gost of one kind around it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,6 +22,8 @@ pub struct Place {
     pub protocol: Protocol,
     /// Where the registry listens.
     pub registry: SocketAddr,
+    /// Where visitors of these hosts come in, instead of at the host's own address.
+    pub entrypoints: BTreeMap<u8, SocketAddr>,
     /// The tunnels that every server routes to by host name.
     pub tunnels: Vec<Tunnel>,
 }
@@ -29,7 +31,8 @@ pub struct Place {
 impl Place {
     /// Where the n-th host's visitors come in.
     pub fn entrypoint(&self, n: u8) -> SocketAddr {
-        self.net.at(n, 8080)
+        let moved = self.entrypoints.get(&n).copied();
+        moved.unwrap_or_else(|| self.net.at(n, 8080))
     }
 
     /// Where the n-th host's clients connect.
@@ -70,6 +73,7 @@ impl<G: Gost> World<G> {
             folder: folder.path().to_owned(),
             protocol,
             registry: setup.listen,
+            entrypoints: BTreeMap::new(),
             tunnels: (0..count).map(tunnel).collect(),
         };
         Some(Self {

@@ -1,0 +1,230 @@
+//! Objects of any kind and every change of them, with the signs of life between.
+//!
+//! Unlike the store's own mirror this keeps nothing: it tells each object as it
+//! is met, and when everything was told. Bookmarks are told too: while nothing
+//! changes they are all that shows that the watch is alive.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, Stream, StreamExt as _};
+use kube::Resource;
+use kube::api::{Api, ListParams, WatchParams};
+use kube::core::WatchEvent;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::kubernetes::{CALL_TIMEOUT, Failure};
+
+/// How many objects a page of a list has: some 1 MiB.
+const PAGE: u32 = 500;
+/// How long a page may take. The API server lets lists wait for each other up to
+/// 15 s (`--request-timeout` / 4) before it turns them away.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The API server is asked to end a watch after so many seconds, at random so
+/// that those of many processes do not end together.
+const SECONDS: std::ops::RangeInclusive<u32> = 60..=120;
+/// A watch that has not ended so much later hangs.
+const MARGIN: Duration = Duration::from_secs(15);
+/// How often a watch may be refused in a row before everything is listed again:
+/// the version to go on from may be what is wrong.
+const REFUSALS: u32 = 3;
+
+/// What is told.
+#[derive(Debug)]
+pub enum Told<K> {
+    /// Everything is told anew from here on.
+    Begin,
+    /// An object as it is.
+    Put(K),
+    /// Everything was told: what was not is gone.
+    Listed,
+    /// An object is gone; this was its last state.
+    Gone(K),
+    /// Nothing happened.
+    Sign,
+}
+
+/// The watch broke, or could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{failure}")]
+pub struct Broken {
+    /// Why.
+    #[source]
+    pub failure: Failure,
+    /// Whether this account may not watch these objects.
+    pub is_forbidden: bool,
+}
+
+impl Broken {
+    fn late(limit: Duration) -> Self {
+        Self {
+            failure: Failure::late(limit),
+            is_forbidden: false,
+        }
+    }
+
+    fn of(error: &kube::Error) -> Self {
+        let failure = match error {
+            // Reading on from the same version would meet the same line again.
+            kube::Error::SerdeError(_) => Failure::Refused(Failure::of(error).to_string()),
+            error => Failure::of(error),
+        };
+        Self {
+            failure,
+            is_forbidden: matches!(error, kube::Error::Api(status) if status.code == 403),
+        }
+    }
+}
+
+/// Every object that `api` has and every change, without end. After an error
+/// the caller may wait before it goes on; then it continues where it was.
+pub fn watch<K>(api: Api<K>) -> impl Stream<Item = Result<Told<K>, Broken>> + Send + Unpin
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let watch = Watch {
+        api,
+        state: State::List(None),
+        refusals: 0,
+    };
+    stream::unfold(watch, |mut watch| async move {
+        let told = match watch.next().await {
+            Ok(told) => told.into_iter().map(Ok).collect(),
+            Err(broken) => vec![Err(broken)],
+        };
+        Some((stream::iter(told), watch))
+    })
+    .flatten()
+    .boxed()
+}
+
+struct Watch<K> {
+    api: Api<K>,
+    state: State<K>,
+    refusals: u32,
+}
+
+enum State<K> {
+    /// The page after this one is to be listed.
+    List(Option<String>),
+    /// Everything up to this version is told.
+    Open(String),
+    /// Changes are told as they happen; they hang after the deadline.
+    Hear(
+        String,
+        BoxStream<'static, kube::Result<WatchEvent<K>>>,
+        Instant,
+    ),
+}
+
+impl<K: Resource + Clone + Debug + DeserializeOwned + Send + 'static> Watch<K> {
+    async fn next(&mut self) -> Result<Vec<Told<K>>, Broken> {
+        match std::mem::replace(&mut self.state, State::List(None)) {
+            State::List(more) => self.list(more).await,
+            State::Open(version) => match self.open(&version).await {
+                Ok((events, deadline)) => {
+                    self.state = State::Hear(version, events, deadline);
+                    Ok(vec![Told::Sign])
+                }
+                Err(broken) => Err(self.broke(version, broken)),
+            },
+            State::Hear(version, mut events, deadline) => {
+                let event = match timeout_at(deadline, events.next()).await {
+                    Err(_) => Err(Broken::late(MARGIN)),
+                    Ok(None) => {
+                        self.state = State::Open(version);
+                        return Ok(Vec::new());
+                    }
+                    Ok(Some(Err(error))) => Err(Broken::of(&error)),
+                    Ok(Some(Ok(WatchEvent::Error(status)))) => {
+                        Err(Broken::of(&kube::Error::Api(status)))
+                    }
+                    Ok(Some(Ok(event))) => Ok(event),
+                };
+                match event {
+                    Ok(event) => {
+                        self.refusals = 0;
+                        let (told, version) = tell(event, version);
+                        self.state = State::Hear(version, events, deadline);
+                        Ok(vec![told])
+                    }
+                    Err(broken) => Err(self.broke(version, broken)),
+                }
+            }
+        }
+    }
+
+    async fn list(&mut self, more: Option<String>) -> Result<Vec<Told<K>>, Broken> {
+        let first = more.is_none();
+        let mut params = ListParams::default().limit(PAGE);
+        params.continue_token = more;
+        let page = timeout(PAGE_TIMEOUT, self.api.list(&params)).await;
+        let page = page
+            .map_err(|_| Broken::late(PAGE_TIMEOUT))?
+            .map_err(|error| Broken::of(&error))?;
+        let begin = first.then_some(Told::Begin);
+        let objects = page.items.into_iter().map(Told::Put);
+        let more = page.metadata.continue_.filter(|more| !more.is_empty());
+        let listed = more.is_none().then_some(Told::Listed);
+        self.state = match more {
+            Some(more) => State::List(Some(more)),
+            None => State::Open(page.metadata.resource_version.unwrap_or_default()),
+        };
+        Ok(begin.into_iter().chain(objects).chain(listed).collect())
+    }
+
+    async fn open(
+        &mut self,
+        version: &str,
+    ) -> Result<(BoxStream<'static, kube::Result<WatchEvent<K>>>, Instant), Broken> {
+        let seconds = fastrand::u32(SECONDS);
+        let deadline = Instant::now() + Duration::from_secs(seconds.into()) + MARGIN;
+        let params = WatchParams {
+            timeout: Some(seconds),
+            bookmarks: true,
+            ..WatchParams::default()
+        };
+        let events = timeout(CALL_TIMEOUT, self.api.watch(&params, version)).await;
+        let events = events
+            .map_err(|_| Broken::late(CALL_TIMEOUT))?
+            .map_err(|error| Broken::of(&error))?;
+        Ok((events.boxed(), deadline))
+    }
+
+    /// A watch broke or could not be opened: it goes on where it was, unless the
+    /// version is what was refused.
+    fn broke(&mut self, version: String, broken: Broken) -> Broken {
+        self.refusals = match broken.failure {
+            Failure::Unavailable(_) => self.refusals,
+            Failure::Absent | Failure::Conflict | Failure::Refused(_) => self.refusals + 1,
+            Failure::Expired => REFUSALS,
+        };
+        if self.refusals < REFUSALS {
+            self.state = State::Open(version);
+        } else {
+            self.refusals = 0;
+        }
+        broken
+    }
+}
+
+/// What an event tells, and the version to go on from.
+fn tell<K: Resource>(event: WatchEvent<K>, version: String) -> (Told<K>, String) {
+    let version_of = |object: &K| object.meta().resource_version.clone();
+    match event {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+            let version = version_of(&object).unwrap_or(version);
+            (Told::Put(object), version)
+        }
+        WatchEvent::Deleted(object) => {
+            let version = version_of(&object).unwrap_or(version);
+            (Told::Gone(object), version)
+        }
+        WatchEvent::Bookmark(bookmark) => (Told::Sign, bookmark.metadata.resource_version),
+        WatchEvent::Error(_) => (Told::Sign, version),
+    }
+}
+
+#[cfg(test)]
+mod tests;

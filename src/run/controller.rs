@@ -1,0 +1,163 @@
+//! `controller`: the parts of a controller of a cluster, put together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::Either;
+use futures::stream;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::admin::{self, Part, Vitals};
+use crate::args::Controller;
+use crate::controller::election::{Election, Times, lease};
+use crate::controller::notices::{self, Notices};
+use crate::controller::work::{Setup, Work};
+use crate::kubernetes;
+use crate::kubernetes::pods::{self, Cell};
+use crate::metrics::Metrics;
+use crate::metrics::controller::Collected;
+use crate::run::pulse::Pulse;
+use crate::run::serve::{endless, process};
+use crate::run::signals::signals;
+use crate::run::store::host_name;
+use crate::run::supervisor::{Ended, Supervisor};
+use crate::run::{StartError, warn_of_misspelt};
+use crate::time::Now;
+
+/// How long giving up the leader's Lease may take.
+const LEAVING: Duration = Duration::from_secs(6);
+/// How long everything else may take to stop.
+const BACKGROUND: Duration = Duration::from_secs(1);
+
+/// Runs a controller until it is told to stop or a task of it ends.
+///
+/// # Errors
+/// When it cannot start; nothing was begun then.
+pub async fn control(args: &Controller) -> Result<Ended, StartError> {
+    let signals = signals()?;
+    let admin_listener = admin::server::bind(args.admin_listen).await?;
+    let client = kubernetes::connect().await?;
+    let namespace = match &args.namespace {
+        Some(namespace) => namespace.clone(),
+        None => client.default_namespace().to_owned(),
+    };
+    let identity = args.identity(&host_name(), fastrand::u32(..));
+    let times = Times::of(args.leader_lease);
+    let election = Arc::new(Mutex::new(Election::new(Arc::clone(&identity), times)));
+    let (notices, told) = Notices::new();
+    let watch = |scope| {
+        let (changes, cell) = pods::watch(client.clone(), scope);
+        (Either::Left(changes), cell)
+    };
+    let (pod_changes, cell) = match args.watch_pods.scope(&namespace) {
+        Some(scope) => watch(scope),
+        None => (Either::Right(stream::pending()), Cell::off()),
+    };
+    let setup = Setup {
+        namespace: namespace.clone(),
+        orphan_for: args.orphan_for,
+        dry_run: args.dry_run,
+    };
+    let work = Work::new(
+        client.clone(),
+        setup,
+        Arc::clone(&election),
+        cell,
+        Arc::clone(&notices),
+    );
+    let metrics = Arc::new(Metrics::new());
+    metrics.register(Box::new(Collected::new(Arc::clone(&work))));
+    let pulse = Arc::new(Pulse::new(Now::read()));
+
+    let mut supervisor = Supervisor::new();
+    // Whoever stops to lead has stopped to delete before.
+    let acting = supervisor.phase("acting", BACKGROUND);
+    let leaving = supervisor.phase("leaving", LEAVING);
+    let background = supervisor.phase("background", BACKGROUND);
+
+    let admin_listen = admin_listener.local_addr()?;
+    let admin = admin::router_of_vitals(Vitals {
+        alive: {
+            let pulse = Arc::clone(&pulse);
+            Arc::new(move || pulse.check(Now::read()))
+        },
+        parts: {
+            let (work, stopping) = (Arc::clone(&work), supervisor.stopping());
+            Arc::new(move || parts(&work, &stopping))
+        },
+        metrics: {
+            let metrics = Arc::clone(&metrics);
+            Arc::new(move || metrics.encode())
+        },
+    });
+
+    supervisor.spawn(acting, "collector", {
+        let work = Arc::clone(&work);
+        |stop| endless(work.collect(stop))
+    });
+    supervisor.spawn(acting, "status writer", {
+        let work = Arc::clone(&work);
+        |stop| endless(work.write_statuses(stop))
+    });
+    if !args.dry_run {
+        let (client, namespace, work) = (client.clone(), namespace.clone(), Arc::clone(&work));
+        supervisor.spawn(leaving, "election", |stop| {
+            let turned = move |leads: bool, holder: &str| work.turned(leads, holder);
+            endless(lease::run(election, client, namespace, turned, stop))
+        });
+    }
+    supervisor.spawn(background, "event writer", {
+        let (client, namespace) = (client.clone(), namespace.clone());
+        let identity = Arc::clone(&identity);
+        |stop| {
+            endless(notices::run(
+                notices, told, client, namespace, identity, stop,
+            ))
+        }
+    });
+    supervisor.spawn(background, "endpoint watch", {
+        let work = Arc::clone(&work);
+        |stop| endless(work.hear_endpoints(stop))
+    });
+    supervisor.spawn(background, "pod watch", {
+        let work = Arc::clone(&work);
+        |stop| endless(work.hear_pods(pod_changes, stop))
+    });
+    supervisor.spawn(background, "replica list", {
+        let work = Arc::clone(&work);
+        |stop| endless(work.read_replicas(stop))
+    });
+    supervisor.spawn(
+        background,
+        "pulse",
+        |stop| async move { pulse.run(stop).await },
+    );
+    supervisor.spawn(background, "admin server", |stop| {
+        admin::server::serve(admin_listener, admin, stop)
+    });
+
+    warn_of_misspelt();
+    if args.dry_run {
+        warn!("a dry run: it tells what it would collect, and writes nothing");
+    }
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        commit = env!("BUILD_COMMIT"),
+        admin = %admin_listen,
+        namespace,
+        %identity,
+        "started"
+    );
+    Ok(supervisor.run(signals).await)
+}
+
+/// One that does not lead is ready as well: it watches and counts.
+fn parts(work: &Work, stopping: &CancellationToken) -> Vec<Part> {
+    let store = Part {
+        name: "store",
+        ready: work.ready(),
+    };
+    vec![process(stopping), store]
+}
