@@ -59,6 +59,8 @@ pub mod replicas;
 pub mod resources;
 pub mod run;
 pub mod server;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 pub mod telemetry;
 pub mod time;
 pub mod upkeep;
