@@ -25,7 +25,8 @@ impl Core {
         let (mut silent, mut over, mut heard) = (Vec::new(), Vec::new(), Vec::new());
         for entry in self.index.slice(from, count) {
             if !self.is_mine(entry) {
-                if self.heard_lately(entry, at) {
+                // What was released is taken back by a renewal, or when it is told.
+                if entry.record.lease.is_held() && self.heard_lately(entry, at) {
                     heard.push(entry.key().clone());
                 }
                 continue;
@@ -46,7 +47,11 @@ impl Core {
             self.release(now, &key);
         }
         for key in over {
-            self.supersede(now, &key, at);
+            match self.setup.sharing {
+                // Another replica may hear it, and takes it over then.
+                Some(_) => self.release(now, &key),
+                None => self.supersede(now, &key, at),
+            }
         }
     }
 

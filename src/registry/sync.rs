@@ -182,6 +182,8 @@ impl Core {
                     return;
                 };
                 entry.revision = Some(revision);
+                // What is under way may have been made before theirs.
+                entry.wanted = Some(wanted);
                 if wanted != Wanted::Announce {
                     // Only the lease is ours to write.
                     let lease = entry.record.lease.clone();

@@ -95,8 +95,7 @@ impl World {
         self.note(|world| format!("{}: {fault:?} for {time:?}", world.name_of(client)));
         self.clients[client].begin(fault);
         self.trouble(client);
-        self.agenda
-            .put(self.now + time, Event::Mend(client, fault));
+        self.agenda.put(self.now + time, Event::Mend(client, fault));
     }
 
     /// A fault ends.
@@ -195,7 +194,9 @@ impl World {
         let how = self.random.u8(0..3);
         match how {
             0 => self.counts.add("fault: gost dies silently", 1),
-            1 => self.counts.add("fault: gost dies and its connections close", 1),
+            1 => self
+                .counts
+                .add("fault: gost dies and its connections close", 1),
             _ => {
                 self.counts.add("fault: gost is stopped", 1);
                 // Few of its Deregisters are delivered.
@@ -390,8 +391,7 @@ impl World {
             lease: bare(self.right_now()),
             is_static: true,
         });
-        self.statics
-            .insert(record.endpoint.key.clone(), self.now);
+        self.statics.insert(record.endpoint.key.clone(), self.now);
         let write = Write::Create(Record::Endpoint(record));
         self.make_directly(By::Hand, write);
     }
@@ -439,4 +439,3 @@ fn bare(now: Now) -> Lease {
         interval_seconds: None,
     }
 }
-

@@ -76,8 +76,7 @@ impl World {
 
     fn rest(&mut self, client: ClientId) {
         let life = self.clients[client].life;
-        self.agenda
-            .put(self.now + TICK, Event::Tick(client, life));
+        self.agenda.put(self.now + TICK, Event::Tick(client, life));
     }
 
     /// The leases were read, or not.
@@ -85,7 +84,9 @@ impl World {
         let now = self.now_of(client);
         let mutation = self.mutation;
         let listed = match mutation {
-            Some(Mutation::CountsOutages) => listed.or_else(|| self.controller(client).last.clone()),
+            Some(Mutation::CountsOutages) => {
+                listed.or_else(|| self.controller(client).last.clone())
+            }
             Some(Mutation::ComparesWallClocks) => listed.map(|all| worn(mutation, all, now)),
             _ => listed,
         };

@@ -149,7 +149,10 @@ impl World {
         self.counts.add("gost started", 1);
         self.note(|world| {
             let gost = &world.gosts[at];
-            format!("gost {at} starts at {} ({:?}, every {:?})", gost.ip, gost.calls, gost.ttl)
+            format!(
+                "gost {at} starts at {} ({:?}, every {:?})",
+                gost.ip, gost.calls, gost.ttl
+            )
         });
         for _ in 0..self.random.usize(1..=self.settings.connectors) {
             self.connect(at);

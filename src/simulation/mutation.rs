@@ -43,9 +43,7 @@ pub fn blind(write: Write, api: &Api) -> Write {
             Write::Put(record, revision)
         }
         (Write::Create(record) | Write::Put(record, _), None) => Write::Create(record),
-        (Write::Delete(key, revision), current) => {
-            Write::Delete(key, current.unwrap_or(revision))
-        }
+        (Write::Delete(key, revision), current) => Write::Delete(key, current.unwrap_or(revision)),
     }
 }
 

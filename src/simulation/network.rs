@@ -73,7 +73,8 @@ impl World {
             return;
         }
         if !request.awaited {
-            self.counts.add("request made after its client had given up", 1);
+            self.counts
+                .add("request made after its client had given up", 1);
         }
         match request.ask {
             Ask::List => {
@@ -170,7 +171,11 @@ impl World {
     /// Nobody will hear of a request again.
     fn lost(&mut self, id: u64) {
         self.travels_no_more(id);
-        if self.requests.get(&id).is_some_and(|request| !request.awaited) {
+        if self
+            .requests
+            .get(&id)
+            .is_some_and(|request| !request.awaited)
+        {
             self.requests.remove(&id);
         }
     }
@@ -298,7 +303,10 @@ impl World {
             }
             None => {
                 let changes = self.api.changes(kind, watch.position);
-                let count = self.random.usize(1..=changes.len().max(1)).min(changes.len());
+                let count = self
+                    .random
+                    .usize(1..=changes.len().max(1))
+                    .min(changes.len());
                 watch.position += count;
                 changes[..count].to_vec()
             }

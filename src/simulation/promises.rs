@@ -128,16 +128,12 @@ impl World {
             && !state.has_any()
             && self.api.hangs == 0
             && !self.requests.values().any(|request| old(&request))
-            && state
-                .watches
-                .iter()
-                .enumerate()
-                .all(|(kind, watch)| {
-                    let kind = crate::record::Kind::ALL[kind];
-                    watch.open
-                        && watch.listed
-                        && (watch.telling || watch.position == self.api.length(kind))
-                })
+            && state.watches.iter().enumerate().all(|(kind, watch)| {
+                let kind = crate::record::Kind::ALL[kind];
+                watch.open
+                    && watch.listed
+                    && (watch.telling || watch.position == self.api.length(kind))
+            })
     }
 
     /// Whether nothing has stood in a client's way for so long.

@@ -168,7 +168,10 @@ impl World {
         if let Some(due) = due.filter(|_| !replica.vouching && !replica.stopping) {
             next = next.min(self.now + due.saturating_duration_since(now.mono));
         }
-        if replica.woken.is_none_or(|woken| woken > next || woken <= self.now) {
+        if replica
+            .woken
+            .is_none_or(|woken| woken > next || woken <= self.now)
+        {
             replica.woken = Some(next);
             let life = self.clients[client].life;
             self.agenda.put(next, Event::Wake(client, life));
@@ -323,12 +326,7 @@ impl World {
     }
 
     /// The answer to that.
-    pub fn gave_up(
-        &mut self,
-        client: ClientId,
-        left: u32,
-        result: &Result<Revision, WriteError>,
-    ) {
+    pub fn gave_up(&mut self, client: ClientId, left: u32, result: &Result<Revision, WriteError>) {
         let now = self.now_of(client);
         if let Some(core) = &mut self.replicas[client].core {
             core.vouched(now, result);
@@ -350,8 +348,7 @@ impl World {
         self.note(|world| format!("{} is frozen for {time:?}", world.name_of(client)));
         self.clients[client].process = Process::Frozen;
         let life = self.clients[client].life;
-        self.agenda
-            .put(self.now + time, Event::Thaw(client, life));
+        self.agenda.put(self.now + time, Event::Thaw(client, life));
     }
 
     /// It goes on: first with what came meanwhile.

@@ -25,7 +25,11 @@ fn every_promise_is_kept_in_every_schedule() {
 fn survey() {
     let number = |name: &str, or| std::env::var(name).map_or(or, |v| v.parse().unwrap());
     let (from, count): (u64, u64) = (number("FROM", 0), number("COUNT", 1000));
-    let size = if number("LARGE", 0) > 0 { Size::Large } else { Size::Small };
+    let size = if number("LARGE", 0) > 0 {
+        Size::Large
+    } else {
+        Size::Small
+    };
     let mut counts = Counts::default();
     let mut failed = std::collections::BTreeMap::<&str, Vec<u64>>::new();
     for seed in from..from + count {
@@ -33,7 +37,10 @@ fn survey() {
         match run(seed, size, mutation) {
             Ok(report) => counts.merge(&report.counts),
             Err(failure) if number("SHOW", 0) > 0 => println!("{failure}"),
-            Err(failure) => failed.entry(failure.violation.promise).or_default().push(seed),
+            Err(failure) => failed
+                .entry(failure.violation.promise)
+                .or_default()
+                .push(seed),
         }
     }
     println!("{counts}\n{failed:?}");

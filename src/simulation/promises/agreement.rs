@@ -30,7 +30,8 @@ impl World {
         if !figures.ready || figures.queue > 0 {
             return;
         }
-        self.counts.add("checked: a replica agrees with the store", 1);
+        self.counts
+            .add("checked: a replica agrees with the store", 1);
         let stored: Vec<_> = self.api.endpoints().cloned().collect();
         let known = core.keys(0, usize::MAX, &Filter::default());
         let mut wrong = None;

@@ -87,7 +87,10 @@ impl World {
         calm: Time,
     ) -> (Time, &'static str) {
         let quiet = calm.max(ended).max(truth.last_heard) + PAUSED;
-        let braked = self.rates.braked.is_some_and(|at| at + BRAKED_WITHIN >= self.now);
+        let braked = self
+            .rates
+            .braked
+            .is_some_and(|at| at + BRAKED_WITHIN >= self.now);
         let brake = match braked {
             true => self.settings.brake_for + BRAKED_WITHIN,
             false => Duration::ZERO,
@@ -101,12 +104,19 @@ impl World {
         }
         let Some(holder) = &record.lease.holder else {
             let wait = record.lease.duration() + COLLECTED_WITHIN;
-            return (quiet.max(truth.written) + wait + brake, "checked: it is released");
+            return (
+                quiet.max(truth.written) + wait + brake,
+                "checked: it is released",
+            );
         };
         if let Some(at) = self.replica_of(holder) {
             let timing = Timing::default();
-            let base = |core: &crate::registry::core::Core| core.base_time(&record.endpoint.key.node);
-            let bases = self.replicas.iter().filter_map(|replica| replica.core.as_ref());
+            let base =
+                |core: &crate::registry::core::Core| core.base_time(&record.endpoint.key.node);
+            let bases = self
+                .replicas
+                .iter()
+                .filter_map(|replica| replica.core.as_ref());
             let base = bases.map(base).max().unwrap_or(timing.base);
             // A process that was frozen adds the gap to every count.
             let now = self.now_of(at);
@@ -119,6 +129,9 @@ impl World {
         }
         let died = self.rates.died.get(holder).copied().unwrap_or_default();
         let wait = VALIDITY + self.settings.orphan_for + COLLECTED_WITHIN;
-        (quiet.max(died) + wait + brake, "checked: its holder does not run")
+        (
+            quiet.max(died) + wait + brake,
+            "checked: its holder does not run",
+        )
     }
 }

@@ -66,7 +66,8 @@ impl World {
             return;
         };
         if record.endpoint.pod.is_some() && record.endpoint.pod != truth.pod {
-            self.counts.add("removed though live: taken for another pod's", 1);
+            self.counts
+                .add("removed though live: taken for another pod's", 1);
             return;
         }
         let hears = (0..self.replicas.len()).find(|at| self.hears(*at, &key));
@@ -78,7 +79,8 @@ impl World {
             );
             self.broken("nothing_live_is_removed", text);
         } else {
-            self.counts.add("removed though live: nobody could hear it", 1);
+            self.counts
+                .add("removed though live: nobody could hear it", 1);
         }
     }
 
@@ -97,9 +99,7 @@ impl World {
         self.clear_for(client, TAKES_OVER_WITHIN)
             && !self.replicas[client].stopping
             && self.replicas[client].knows.contains(key)
-            && heard.is_some_and(|heard| {
-                self.now + MARGIN < heard.at + core.base_time(&key.node)
-            })
+            && heard.is_some_and(|heard| self.now + MARGIN < heard.at + core.base_time(&key.node))
     }
 
     /// A Register that is answered as stored is stored (DESIGN.md, Register): when
@@ -119,7 +119,8 @@ impl World {
         };
         let lives = truth.lives() && truth.withdrawn.is_empty();
         let removed = truth.removed.is_some_and(|at| at >= registered.at);
-        self.counts.add("checked: registration reported as stored", 1);
+        self.counts
+            .add("checked: registration reported as stored", 1);
         if lives && !removed && self.api.endpoint(key).is_none() {
             let text = format!("{} reported {key} as stored", self.name_of(client));
             self.broken("reported_stored", text);
