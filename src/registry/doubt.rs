@@ -102,7 +102,7 @@ impl Core {
     }
 
     /// Whether `node` may be a previous life. One that is connected is none.
-    fn is_challenged(&self, node: &Name) -> bool {
+    pub(super) fn is_challenged(&self, node: &Name) -> bool {
         self.lives.is_challenged(node) && !self.presence.is_connected(node)
     }
 }

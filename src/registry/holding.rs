@@ -45,6 +45,10 @@ impl Core {
             }
             return;
         }
+        // What may be a previous life is left to who hears it from now on.
+        if self.is_challenged(&key.node) {
+            return;
+        }
         let free = lease
             .holder
             .as_ref()

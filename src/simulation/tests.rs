@@ -3,7 +3,9 @@
 use super::*;
 
 /// Schedules that are run.
-const SCHEDULES: u64 = 300;
+const SCHEDULES: u64 = 2_000;
+/// Schedules in which a bug must be found.
+const ENOUGH: u64 = 1_500;
 
 #[test]
 fn every_promise_is_kept_in_every_schedule() {
@@ -20,28 +22,29 @@ fn every_promise_is_kept_in_every_schedule() {
     println!("{counts}");
 }
 
+/// The first seed by which a bug is found.
+fn found(bug: Mutation) {
+    let found = (0..ENOUGH).find(|seed| run(*seed, Size::Small, Some(bug)).is_err());
+    let seed = found.unwrap_or_else(|| panic!("{bug:?} is not found in {ENOUGH} schedules"));
+    println!("{bug:?} is found by seed {seed}");
+}
+
 #[test]
-#[ignore]
-fn survey() {
-    let number = |name: &str, or| std::env::var(name).map_or(or, |v| v.parse().unwrap());
-    let (from, count): (u64, u64) = (number("FROM", 0), number("COUNT", 1000));
-    let size = if number("LARGE", 0) > 0 {
-        Size::Large
-    } else {
-        Size::Small
-    };
-    let mut counts = Counts::default();
-    let mut failed = std::collections::BTreeMap::<&str, Vec<u64>>::new();
-    for seed in from..from + count {
-        let mutation = Mutation::ALL.get(number("MUTATION", 99) as usize).copied();
-        match run(seed, size, mutation) {
-            Ok(report) => counts.merge(&report.counts),
-            Err(failure) if number("SHOW", 0) > 0 => println!("{failure}"),
-            Err(failure) => failed
-                .entry(failure.violation.promise)
-                .or_default()
-                .push(seed),
-        }
-    }
-    println!("{counts}\n{failed:?}");
+fn writing_without_a_condition_is_found() {
+    found(Mutation::BlindWrites);
+}
+
+#[test]
+fn taking_over_early_is_found() {
+    found(Mutation::TakesOverEarly);
+}
+
+#[test]
+fn forgetting_what_has_gone_is_found() {
+    found(Mutation::ForgetsGhosts);
+}
+
+#[test]
+fn comparing_wall_clocks_is_found() {
+    found(Mutation::ComparesWallClocks);
 }
