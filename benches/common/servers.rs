@@ -16,7 +16,7 @@ use super::process::{Cpu, Process};
 use super::{Error, Result};
 
 /// How long a server may take to start.
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_secs(120);
 
 /// Where a server keeps its data.
 #[derive(Clone, Debug)]

@@ -4,6 +4,8 @@
 mod herd;
 #[path = "outage/real.rs"]
 mod real;
+#[path = "outage/report.rs"]
+mod report;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,13 +18,13 @@ use crate::api_server::ApiServer;
 use crate::common::Result;
 use crate::common::endpoints::Endpoints;
 use crate::common::options::Options;
-use crate::common::report::{Bound, Promise, Table};
+use crate::common::report::Promise;
 use crate::common::servers::Registry;
 use crate::common::wire::{CONNECTORS, Endpoint};
 use crate::it::kube::cluster::Part;
-use crate::millis;
-use herd::{Count, Herd, Tally, places};
+use herd::{Herd, Tally, places};
 use real::{Pair, Plan};
+use report::{Row, report};
 
 /// Tunnels that are there throughout, on this many gost servers.
 const TUNNELS: usize = 200;
@@ -123,23 +125,6 @@ struct Tallies {
     gets: Tally,
     renewals: Tally,
     visits: Tally,
-}
-
-/// What an outage came to.
-struct Row {
-    what: What,
-    away: Duration,
-    gets: Count,
-    renewals: Count,
-    visits: Count,
-    /// The longest Register or Deregister in it.
-    call: Duration,
-    /// From when the API server was ready until everything was right.
-    right_after: Duration,
-    /// What was not as it should be in the end.
-    wrong: usize,
-    /// Live endpoints that were deleted, and perhaps made again.
-    lost: usize,
 }
 
 /// Prints the figures and returns what was promised of them.
@@ -268,7 +253,7 @@ impl Script<'_> {
             *uid = stored.get(name).cloned();
         }
         Ok(Row {
-            what: outage.what,
+            what: outage.what.name(),
             away,
             gets: tallies.gets.take(),
             renewals: tallies.renewals.take(),
@@ -393,73 +378,5 @@ impl What {
             Self::EtcdRestarted => server.cluster.run(Part::Etcd),
             Self::Hung => server.cluster.thaw(Part::ApiServer),
         }
-    }
-}
-
-fn report(rows: &[Row], not_real: Option<&str>) -> Vec<Promise> {
-    let mut table = Table::new([
-        "outage",
-        "away, s",
-        "Gets, failed",
-        "longest, ms",
-        "Renews, failed",
-        "longest, ms",
-        "visits, failed",
-        "longest Register, ms",
-        "right after, s",
-        "lost",
-        "wrong",
-    ]);
-    let of = |count: &Count| format!("{}, {}", count.made, count.failed);
-    let longest = |count: &Count| format!("{:.0}", millis(count.longest));
-    for row in rows {
-        table.row([
-            row.what.name().into(),
-            format!("{:.0}", row.away.as_secs_f64()),
-            of(&row.gets),
-            longest(&row.gets),
-            of(&row.renewals),
-            longest(&row.renewals),
-            of(&row.visits),
-            format!("{:.0}", millis(row.call)),
-            format!("{:.1}", row.right_after.as_secs_f64()),
-            row.lost.to_string(),
-            row.wrong.to_string(),
-        ]);
-    }
-    let endpoints = TUNNELS * CONNECTORS;
-    println!("\n## Outages, {endpoints} endpoints, two replicas, a controller\n\n{table}");
-    match not_real {
-        None => println!("\nVisitors go through a pair of real gosts with a replica each."),
-        Some(why) => println!("\nNo real gosts, so no visits: {why}."),
-    }
-    println!(
-        "The endpoints are simulated gosts'. Away: until the API server was ready again. Right: \
-         all objects are there, of {PASSING} tunnels that came in the outage too and none of as \
-         many that left; no write waits, and both replicas answer so."
-    );
-    let mut promises = vec![
-        none("Gets that failed", rows, |row| row.gets.failed),
-        none("Renews that failed", rows, |row| row.renewals.failed),
-        none("live endpoints that were deleted", rows, |row| row.lost),
-        none("endpoints not as they should be afterwards", rows, |row| {
-            row.wrong
-        }),
-    ];
-    if not_real.is_none() {
-        let visits = none("visits through real gosts that failed", rows, |row| {
-            row.visits.failed
-        });
-        promises.push(visits);
-    }
-    promises
-}
-
-fn none(what: &str, rows: &[Row], count: fn(&Row) -> usize) -> Promise {
-    Promise {
-        what: what.into(),
-        figure: rows.iter().map(count).sum::<usize>() as f64,
-        unit: "",
-        bound: Bound::AtMost(0.0),
     }
 }

@@ -28,7 +28,7 @@ const REPLICA_LEASE: u32 = 40;
 /// Passes until a lease that nobody renews has certainly run out.
 const UNTIL_LOST: u32 = 8;
 /// A controller is watched for so long, with `--quick` in brackets.
-const WATCHED: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(3)];
+const WATCHED: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(3)];
 
 /// Prints the figures and returns what was promised of them.
 pub async fn measure(
