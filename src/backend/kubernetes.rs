@@ -78,12 +78,6 @@ impl Kubernetes {
         }
     }
 
-    /// The namespace of all objects.
-    #[must_use]
-    pub fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
     /// The objects that the last watch met and that are not served, at most
     /// [`MAX_PROBLEMS`] of a kind: what cannot be read, and what has the identity
     /// of another. Empty before a watch has listed.

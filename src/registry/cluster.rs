@@ -1,5 +1,6 @@
 //! Several replicas on one store, in a world whose time the test tells.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
@@ -146,11 +147,18 @@ impl Cluster {
         None
     }
 
+    /// The record that is stored of an endpoint.
+    pub async fn record(&self, gost: &Gost) -> Arc<EndpointRecord> {
+        match self.stored(gost).await.unwrap().record {
+            Record::Endpoint(record) => record,
+            Record::Replica(_) => unreachable!("it is stored under the key of an endpoint"),
+        }
+    }
+
     /// Who holds an endpoint in the store: `Some(None)` when it is released.
     pub async fn holder(&self, gost: &Gost) -> Option<Option<String>> {
-        let Record::Endpoint(record) = self.stored(gost).await?.record else {
-            return None;
-        };
+        self.stored(gost).await?;
+        let record = self.record(gost).await;
         Some(record.lease.holder.as_ref().map(ToString::to_string))
     }
 
