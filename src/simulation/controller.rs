@@ -25,8 +25,6 @@ pub struct Controller {
     pub acts: bool,
     /// Deletes that were not answered yet.
     deletes: usize,
-    /// The leases that it read last.
-    last: Option<Vec<Arc<ReplicaRecord>>>,
 }
 
 impl Controller {
@@ -36,7 +34,6 @@ impl Controller {
             plan: None,
             acts,
             deletes: 0,
-            last: None,
         }
     }
 }
@@ -58,7 +55,6 @@ impl World {
         let controller = self.controller(client);
         controller.plan = Some(plan);
         controller.deletes = 0;
-        controller.last = None;
         let life = self.clients[client].life;
         let at = self.soon(1_000);
         self.agenda.put(at, Event::Tick(client, life));
@@ -84,9 +80,6 @@ impl World {
         let now = self.now_of(client);
         let mutation = self.mutation;
         let listed = match mutation {
-            Some(Mutation::CountsOutages) => {
-                listed.or_else(|| self.controller(client).last.clone())
-            }
             Some(Mutation::ComparesWallClocks) => listed.map(|all| worn(mutation, all, now)),
             _ => listed,
         };
@@ -96,7 +89,6 @@ impl World {
             return;
         };
         plan.contact(now.mono, &listed);
-        controller.last = Some(listed);
         let due = match controller.acts {
             true => plan.take_due(now.mono),
             false => Vec::new(),

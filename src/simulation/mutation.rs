@@ -13,8 +13,6 @@ use crate::time::Now;
 pub enum Mutation {
     /// Replicas write whatever is there meanwhile.
     BlindWrites,
-    /// Controllers count time while the API server is away.
-    CountsOutages,
     /// Replicas take over without waiting until the holder's lease has run out.
     TakesOverEarly,
     /// Replicas forget what others removed, and bring nothing back.
@@ -26,9 +24,8 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 4] = [
         Self::BlindWrites,
-        Self::CountsOutages,
         Self::TakesOverEarly,
         Self::ForgetsGhosts,
         Self::ComparesWallClocks,
