@@ -71,7 +71,8 @@ pub fn endpoint_keys(all: &[Stored]) -> Set<EndpointKey> {
 pub enum Write {
     /// Stores a record whose key must be absent.
     Create(Record),
-    /// Replaces the record that is stored at exactly this revision.
+    /// Replaces the record that is stored at exactly this revision. One that
+    /// changes nothing may be answered with that revision, and not be watched.
     Put(Record, Revision),
     /// Removes the record that is stored at exactly this revision. Removing
     /// what is absent succeeds.

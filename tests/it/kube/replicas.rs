@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use futures::StreamExt as _;
+use kube::api::{
+    DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use serde_json::json;
 use tunnel_registry::gost::proto::Service;
 use tunnel_registry::resources::TunnelEndpoint;
@@ -93,6 +96,42 @@ async fn what_one_registers_another_serves() {
     is_told(&a, &service, &[]).await;
     first.stop().await;
     second.stop().await;
+}
+
+/// The watch often tells of a create before that is answered; it must not be
+/// taken for somebody else's write, and written over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_is_one_write() {
+    const REGISTRATIONS: usize = 100;
+    let env = Env::start().await;
+    let product = Product::new(&env);
+    let registry = product.replica(1).await.start().await;
+    let sd = sd(&registry);
+    let begun = env.endpoints().list(&ListParams::default()).await.unwrap();
+    let begun = begun.metadata.resource_version.unwrap();
+    for n in 0..REGISTRATIONS {
+        sd.register(&service(n)).await.unwrap();
+    }
+    until("everything is stored", async || {
+        let stored = env.endpoints().list(&ListParams::default()).await.unwrap();
+        (stored.items.len() == REGISTRATIONS).then_some(())
+    })
+    .await;
+    // A write that is told last.
+    sd.deregister(&service(REGISTRATIONS - 1)).await.unwrap();
+    let watch = env.endpoints();
+    let changes = watch.watch(&WatchParams::default(), &begun).await.unwrap();
+    let mut changes = changes.boxed();
+    let mut added = 0;
+    loop {
+        match changes.next().await.unwrap().unwrap() {
+            WatchEvent::Added(_) => added += 1,
+            WatchEvent::Deleted(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(added, REGISTRATIONS);
+    registry.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
