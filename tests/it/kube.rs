@@ -5,6 +5,7 @@
 //! and [`product`] runs replicas and controllers.
 
 mod accounts;
+mod chart;
 mod cluster;
 mod controller;
 mod deeds;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{PolicyRule, RoleBinding};
 use serde_json::Value;
 
 /// One thing that can be allowed.
@@ -35,24 +35,33 @@ pub fn objects(manifest: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(manifest).unwrap()
 }
 
-/// What the Roles of a manifest let a ServiceAccount do.
+/// What the Roles and ClusterRoles of a manifest let a ServiceAccount do.
 ///
 /// # Panics
 /// When one of them grants everything of a kind: what is used cannot be compared
 /// with that.
 pub fn granted(manifest: &str, account: &str) -> BTreeSet<Right> {
+    granted_by(&objects(manifest), account)
+}
+
+/// [`granted`], of objects among which may be others.
+pub fn granted_by(objects: &[Value], account: &str) -> BTreeSet<Right> {
     let (mut roles, mut bindings) = (BTreeMap::new(), Vec::new());
-    for object in objects(manifest) {
-        match object["kind"].as_str() {
-            Some("Role") => {
-                let role: Role = serde_json::from_value(object).unwrap();
-                roles.insert(role.metadata.name.unwrap(), role.rules.unwrap_or_default());
+    for object in objects {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        match kind {
+            // Both bindings have the same fields, and of both roles the rules
+            // are all that matters here.
+            "Role" | "ClusterRole" => {
+                let rules = object["rules"].clone();
+                let rules: Vec<PolicyRule> = serde_json::from_value(rules).unwrap();
+                let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+                roles.insert((kind.to_owned(), name), rules);
             }
-            Some("RoleBinding") => {
-                bindings.push(serde_json::from_value::<RoleBinding>(object).unwrap());
+            "RoleBinding" | "ClusterRoleBinding" => {
+                bindings.push(serde_json::from_value::<RoleBinding>(typed(object)).unwrap());
             }
-            Some("ServiceAccount") => {}
-            other => panic!("{other:?} is not expected among the Roles"),
+            _ => {}
         }
     }
     let bound = |binding: &RoleBinding| {
@@ -62,9 +71,19 @@ pub fn granted(manifest: &str, account: &str) -> BTreeSet<Right> {
     bindings
         .iter()
         .filter(|binding| bound(binding))
-        .flat_map(|binding| &roles[&binding.role_ref.name])
+        .flat_map(|binding| {
+            let role = &binding.role_ref;
+            &roles[&(role.kind.clone(), role.name.clone())]
+        })
         .flat_map(rights)
         .collect()
+}
+
+/// A binding as if it were one of a namespace.
+fn typed(binding: &Value) -> Value {
+    let mut binding = binding.clone();
+    binding["kind"] = "RoleBinding".into();
+    binding
 }
 
 fn rights(rule: &PolicyRule) -> Vec<Right> {

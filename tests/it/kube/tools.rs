@@ -1,5 +1,6 @@
-//! Kubernetes' own programs: found under `KUBEBUILDER_ASSETS`, or built by name
-//! with the Go client, once for a version, into `target/kube-tools/`.
+//! Kubernetes' own programs, and Helm: found where `KUBEBUILDER_ASSETS` and
+//! `HELM_BIN` say, or built by name with the Go client, once for a version, into
+//! `target/kube-tools/`.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -29,25 +30,39 @@ struct Tool {
     package: &'static str,
     /// The linker's flags; they give Kubernetes its version.
     link: &'static str,
+    /// What a user may do who has it already.
+    otherwise: &'static str,
 }
 
 const ETCD: Tool = Tool {
     name: "etcd",
     package: "go.etcd.io/etcd/server/v3",
     link: "-s -w",
+    otherwise: ASSETS,
 };
 
 const KUBE_APISERVER: Tool = Tool {
     name: "kube-apiserver",
     package: "k8s.io/kubernetes/cmd/kube-apiserver",
     link: KUBERNETES,
+    otherwise: ASSETS,
 };
 
 const KUBE_CONTROLLER_MANAGER: Tool = Tool {
     name: "kube-controller-manager",
     package: "k8s.io/kubernetes/cmd/kube-controller-manager",
     link: KUBERNETES,
+    otherwise: ASSETS,
 };
+
+const HELM: Tool = Tool {
+    name: "helm",
+    package: "helm.sh/helm/v4/cmd/helm",
+    link: "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1",
+    otherwise: "set HELM_BIN to a Helm of version 4",
+};
+
+const ASSETS: &str = "set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd";
 
 const KUBERNETES: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
     -X k8s.io/component-base/version.gitMajor=1 \
@@ -98,10 +113,27 @@ pub fn kube_controller_manager() -> Result<Option<PathBuf>, String> {
     Ok(found)
 }
 
-/// The folder in which a user has the programs.
+/// Helm: the user's, or built.
+pub fn helm() -> Result<PathBuf, String> {
+    match variable("HELM_BIN") {
+        None => HELM.built(),
+        Some(path) if path.is_file() => Ok(path),
+        Some(path) => Err(format!(
+            "HELM_BIN is {}, which is no file; correct it, or unset it to have Helm built",
+            path.display()
+        )),
+    }
+}
+
+/// The folder in which a user has Kubernetes' programs.
 fn users_own() -> Option<PathBuf> {
-    let folder = std::env::var_os("KUBEBUILDER_ASSETS")?;
-    (!folder.is_empty()).then(|| folder.into())
+    variable("KUBEBUILDER_ASSETS")
+}
+
+/// A path that the user gave.
+fn variable(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(name)?;
+    (!path.is_empty()).then(|| path.into())
 }
 
 impl Tool {
@@ -160,15 +192,15 @@ impl Tool {
     fn run_go(&self, output: &Path) -> Result<(), String> {
         if !exists("go") {
             return Err(format!(
-                "Go is missing, which builds {}: install Go 1.26 or newer (https://go.dev/dl/), or set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd",
-                self.name
+                "Go is missing, which builds {}: install Go 1.26 or newer (https://go.dev/dl/), or {}",
+                self.name, self.otherwise
             ));
         }
         let begun = Now::read().mono;
         let seconds = || Now::read().mono.duration_since(begun).as_secs();
         say(&format!(
-            "{}: building it with Go; once, some minutes (set KUBEBUILDER_ASSETS to use your own)",
-            self.name
+            "{}: building it with Go; once, some minutes (or {})",
+            self.name, self.otherwise
         ));
         let arguments: [OsString; 10] = [
             "go".into(),
@@ -258,6 +290,8 @@ fn another_version_is_built_anew() {
     assert!(is_current());
     // The linker's flags name the version that the modules are of.
     assert!(made_from.contains("k8s.io/kubernetes v1.36.3"));
+    let helm = HELM.made_from().unwrap();
+    assert!(helm.contains("helm.sh/helm/v4 v4.3.1"));
     fs::write(&stamp, made_from.replace("v1.36.3", "v1.36.2")).unwrap();
     assert!(!is_current());
 }

@@ -67,6 +67,26 @@ fn a_manifest_grants_what_its_bindings_bind() {
 }
 
 #[test]
+fn a_role_of_the_cluster_is_one_of_its_own() {
+    let two = ROLES.replace(
+        "name: s}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role",
+        "name: s}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole",
+    );
+    let of_the_cluster = "
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: s}
+rules:
+- apiGroups: ['']
+  resources: ['nodes']
+  verbs: ['list']
+";
+    let rights = granted(&(two + of_the_cluster), "two");
+    assert_eq!(texts(&rights), ["list nodes"]);
+}
+
+#[test]
 #[should_panic(expected = "says '*'")]
 fn everything_is_too_much() {
     granted(&ROLES.replace("['list']", "['*']"), "one");
