@@ -175,8 +175,8 @@ impl Installed {
     pub async fn while_it_lasts(mut self, story: impl AsyncFnOnce(&mut Self)) {
         let told = AssertUnwindSafe(story(&mut self)).catch_unwind().await;
         if told.is_err() {
-            let everything = ["get", "pods,events", "--output=wide"];
-            say(&self.kubectl(&everything).await);
+            say(&self.kubectl(&["get", "pods", "--output=wide"]).await);
+            say(&self.kubectl(&["events", "--types=Warning"]).await);
         }
         self.remove().await;
         if let Err(panic) = told {
@@ -190,7 +190,14 @@ impl Installed {
         self.helm(&["uninstall", RELEASE, "--wait"]).await;
         let of = format!("app.kubernetes.io/instance={RELEASE}");
         let left = ["get", KINDS, "-l", &of, "-o", "name"];
-        let left = self.kubectl(&left).await;
+        // Pods take their time.
+        let left = until_within(PATIENCE, "nothing is left", async || {
+            match self.kubectl(&left).await {
+                text if text.is_empty() => Ok(()),
+                text => Err(text),
+            }
+        });
+        left.await;
         let kept = ["get", CRD, "-o", "name"];
         let kept = self.site.kubectl(&kept).await.unwrap();
         for what in [
@@ -199,6 +206,6 @@ impl Installed {
         ] {
             self.site.kubectl(&what).await.unwrap();
         }
-        assert_eq!((&*left, &*kept), ("", CRD_NAME));
+        assert_eq!(kept, CRD_NAME);
     }
 }
