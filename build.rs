@@ -1,7 +1,7 @@
 //! Compiles the protocol definition (without a `protoc` on the machine) and
 //! notes what `--version` tells.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, error, fs};
 
@@ -25,11 +25,19 @@ fn protocol() -> Result<(), Box<dyn error::Error>> {
     Ok(())
 }
 
-/// A fact that cannot be found out is "unknown": a source archive has no git.
+/// A fact that cannot be found out is "unknown": a source archive has no git, and
+/// nor has the folder that an image is built from, which is told SOURCE_COMMIT.
 fn facts() {
-    println!("cargo:rerun-if-changed=.git/HEAD");
-    println!("cargo:rerun-if-changed=.git/refs/heads");
-    let commit = said("git", &["rev-parse", "--short=12", "HEAD"]);
+    println!("cargo:rerun-if-env-changed=SOURCE_COMMIT");
+    // Every move of HEAD adds to its log. A file that is not there counts as changed.
+    for file in ["HEAD", "logs/HEAD"] {
+        let path = said("git", &["rev-parse", "--git-path", file]);
+        if Path::new(&path).exists() {
+            println!("cargo:rerun-if-changed={path}");
+        }
+    }
+    let commit = env::var("SOURCE_COMMIT")
+        .unwrap_or_else(|_| said("git", &["rev-parse", "--short=12", "HEAD"]));
     let compiler = said(&env::var("RUSTC").unwrap_or_default(), &["--version"]);
     let target = env::var("TARGET").unwrap_or_else(|_| "unknown".into());
     let profile = env::var("PROFILE").unwrap_or_else(|_| "unknown".into());

@@ -13,6 +13,7 @@ mod ends;
 mod flood;
 mod grpc;
 mod http;
+mod image;
 mod kube;
 mod lifecycle;
 mod limits;
