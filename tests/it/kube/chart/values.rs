@@ -67,7 +67,7 @@ pub async fn rendered() -> &'static [Rendered] {
         let helm = Helm::offline(NAMESPACE).await;
         let mut rendered = Vec::new();
         for set in sets() {
-            let objects = helm.template_with(&set.file).await;
+            let objects = helm.template(&set.file).await;
             let objects = objects.unwrap_or_else(|error| panic!("{}: {error}", set.name));
             rendered.push(Rendered { set, objects });
         }
