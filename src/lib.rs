@@ -41,6 +41,8 @@ extern crate self as tunnel_registry;
 pub mod admin;
 pub mod args;
 pub mod backend;
+#[cfg(test)]
+mod chart;
 pub mod contact;
 pub mod controller;
 pub mod gost;

@@ -81,11 +81,16 @@ volumeMounts:
 {{- end -}}
 
 {{/*
-A Deployment. Takes {root, part, values, account, containers, initContainers?, volumes?,
-podLabels?, podAnnotations?, automount?, podSecurityContext?}; containers, initContainers
-are text, volumes a list.
+A Deployment. Takes {root, part, values, account, automount, stopSeconds, containers,
+initContainers?, volumes?, podLabels?, podAnnotations?, podSecurityContext?}; containers
+and initContainers are text, volumes a list; stopSeconds is what a stop of our own
+container takes at most.
 */}}
 {{- define "tunnel-registry.deployment" -}}
+{{- $stop := add (.values.preStopSeconds | default 0) .stopSeconds -}}
+{{- if le (int .values.terminationGracePeriodSeconds) (int $stop) -}}
+{{- fail (printf "%s.terminationGracePeriodSeconds must be more than %v: what a stop takes, with preStopSeconds" .part $stop) -}}
+{{- end -}}
 {{- $selector := include "tunnel-registry.selectorLabels" (dict "root" .root "part" .part) -}}
 apiVersion: apps/v1
 kind: Deployment
