@@ -7,6 +7,7 @@
 
 mod accepted;
 mod definitions;
+mod examples;
 mod grants;
 mod helm;
 mod inventory;

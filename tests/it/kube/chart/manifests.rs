@@ -52,11 +52,11 @@ async fn render(overlay_name: &str) -> Vec<Value> {
 /// Says no longer that Helm manages it, and what that is told in the words of
 /// others.
 fn without_helm(object: &mut Value) {
-    let metadata = &mut object["metadata"];
-    let labels = metadata["labels"].as_object_mut().unwrap();
+    let labels = object["metadata"]["labels"].as_object_mut().unwrap();
     labels.remove("helm.sh/chart");
     labels.remove("app.kubernetes.io/managed-by");
-    if let Some(annotations) = metadata["annotations"].as_object_mut()
+    let annotations = object.pointer_mut("/metadata/annotations");
+    if let Some(annotations) = annotations.and_then(Value::as_object_mut)
         && annotations.remove("helm.sh/resource-policy") == Some("keep".into())
     {
         let words = [

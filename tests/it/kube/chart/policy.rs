@@ -2,7 +2,6 @@
 //! the admission policies let it, and all that it needs.
 
 use std::fs;
-use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -15,7 +14,7 @@ use super::sidecars::{ACCOUNT, Sidecar, Sidecars};
 use crate::kube::objects::{answer, record};
 use crate::kube::product::Product;
 use crate::kube::replicas::{is_told, service};
-use crate::process::{Setup, until, until_within};
+use crate::process::{Setup, until};
 use crate::sd::{Protocol, Sd};
 
 /// What a sidecar would write of a connector.
@@ -33,11 +32,15 @@ fn changed(mut record: EndpointRecord, change: impl FnOnce(&mut EndpointRecord))
 
 /// What a sidecar would write of itself.
 fn lease(identity: &str) -> Lease {
+    lease_of(identity, false)
+}
+
+fn lease_of(identity: &str, stopped: bool) -> Lease {
     replica_lease::from_record(&ReplicaRecord {
         identity: identity.into(),
         renew_time: "2026-07-01T12:00:00Z".parse().unwrap(),
         duration_seconds: 40,
-        stopped: false,
+        stopped,
         suspects: Vec::new(),
     })
     .unwrap()
@@ -333,16 +336,21 @@ async fn the_product_needs_no_more_than_the_policies_let_it() {
     })
     .await;
 
-    // What a shared replica registered for its pod, and holds no longer.
+    // What a shared replica registered for its pod, which has stopped since.
     let shared = service(2);
     let mut record = record(&shared.name, &shared.node, &shared.id, &shared.address);
     record.lease.holder = Some("gone".into());
     record.endpoint.pod = Some(a.uid);
     let object = TunnelEndpoint::from_record(&record).unwrap();
     let create = PostParams::default();
+    let leases = env.api::<Lease>();
+    leases
+        .create(&create, &lease_of("gone", true))
+        .await
+        .unwrap();
     env.endpoints().create(&create, &object).await.unwrap();
     is_told(&sd, &shared, &[&shared]).await;
-    until_within(Duration::from_secs(90), "it is taken over", async || {
+    until("it is taken over", async || {
         sd.renew(&shared).await.unwrap();
         let holder = annotation(&shared, HOLDER).await;
         (holder? == a.identity()).then_some(())
