@@ -49,6 +49,8 @@ mod register;
 mod renew;
 #[path = "kubernetes/scale.rs"]
 mod scale;
+#[path = "kubernetes/spread.rs"]
+mod spread;
 #[path = "kubernetes/watch.rs"]
 mod watch;
 use std::process::ExitCode;
@@ -86,6 +88,8 @@ enum Part {
     Renew,
     /// Very many endpoints
     Scale,
+    /// One gost's calls at two replicas by chance
+    Spread,
     /// The API server or etcd is away
     Outage,
 }
@@ -122,6 +126,9 @@ async fn measure(arguments: &Arguments) -> Result<Verdict> {
     }
     if wanted(Part::Scale) {
         promises.extend(scale::measure(options).await?);
+    }
+    if wanted(Part::Spread) {
+        promises.extend(spread::measure(options).await?);
     }
     if wanted(Part::Outage) {
         promises.extend(outage::measure(options, arguments.long).await?);

@@ -28,5 +28,5 @@ mod site;
 mod store;
 mod supervision;
 mod supervisor;
-mod tools;
+pub mod tools;
 mod validation;

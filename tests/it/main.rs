@@ -21,3 +21,4 @@ mod process;
 mod sd;
 mod testenv;
 mod tunnels;
+mod whole;

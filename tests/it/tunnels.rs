@@ -10,7 +10,7 @@ mod outages;
 pub mod real;
 mod routing;
 pub mod simulated;
-mod web;
+pub mod web;
 pub mod world;
 
 use std::future::Future;
