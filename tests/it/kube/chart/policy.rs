@@ -253,17 +253,39 @@ async fn a_sidecar_writes_its_own_lease() {
     ] {
         check(what, api.create(&DRY_RUN, object).await, refused);
     }
+    // What there is: its own, another's, the leader's, another program's, and one
+    // of a replica that somebody took the identity from.
+    let nameless = |name: &str| {
+        let mut lease = named(name);
+        lease.metadata.annotations = None;
+        lease
+    };
+    let [leader, program, mangled] = [
+        "tunnel-registry-controller",
+        "other-leader",
+        "tunnel-registry-x",
+    ]
+    .map(nameless);
     let all = env.api::<Lease>();
-    for object in [&own, &other] {
+    for object in [&own, &other, &leader, &program, &mangled] {
         all.create(&PostParams::default(), object).await.unwrap();
     }
     let params = PatchParams::default().dry_run();
     let holder = |holder: &str| json!({ "spec": { "holderIdentity": holder } });
+    let restored = |identity: &str| {
+        let annotations = json!({ replica_lease::IDENTITY: identity });
+        json!({ "metadata": { "annotations": annotations }, "spec": { "holderIdentity": identity } })
+    };
+    let (mine, others) = (a.identity(), b.identity());
     for (object, patch, refused) in [
         (&own, holder(""), None),
-        (&own, holder(&b.identity()), Some(NAMES_OTHERS)),
+        (&own, holder(&others), Some(NAMES_OTHERS)),
         (&other, holder(""), Some(NOT_ITS_LEASE)),
-        (&other, holder(&a.identity()), Some(NOT_ITS_LEASE)),
+        (&other, restored(&mine), Some(NOT_ITS_LEASE)),
+        (&mangled, restored(&mine), None),
+        (&mangled, restored(&others), Some(NAMES_OTHERS)),
+        (&leader, restored(&mine), Some(NOT_ITS_LEASE)),
+        (&program, restored(&mine), Some(NOT_ITS_LEASE)),
     ] {
         let name = object.metadata.name.as_deref().unwrap();
         let answer = api.patch(name, &params, &Patch::Merge(&patch)).await;
