@@ -250,7 +250,7 @@ spec:
       port: {{ .values.port }}
       targetPort: {{ .port }}
       protocol: TCP
-      {{- with .values.nodePort }}
-      nodePort: {{ . }}
+      {{- if and .values.nodePort (ne .values.type "ClusterIP") }}
+      nodePort: {{ .values.nodePort }}
       {{- end }}
 {{- end -}}

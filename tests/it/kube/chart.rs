@@ -7,12 +7,16 @@
 
 mod accepted;
 mod definitions;
+mod examples;
 mod grants;
 mod helm;
 mod inventory;
-mod monitoring;
+mod manifests;
+mod others;
 mod pods;
+mod policy;
 mod release;
 mod schema;
+mod sidecars;
 mod switches;
 mod values;

@@ -48,7 +48,8 @@ impl<'a> Product<'a> {
         self.replica_with(n, kubeconfig)
     }
 
-    fn replica_with(&self, n: u8, kubeconfig: PathBuf) -> Setup {
+    /// How the n-th replica is started, with the rights of whom a kubeconfig names.
+    pub fn replica_with(&self, n: u8, kubeconfig: PathBuf) -> Setup {
         assert!(n < CONTROLLERS);
         let mut setup = Setup::new(self.net, self.folder.path());
         setup.listen = self.net.at(n, 8000);

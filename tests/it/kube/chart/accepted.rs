@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::helm::{CHART, Helm, KUBERNETES};
-use super::monitoring;
+use super::others;
 use super::values::{NAMESPACE, rendered, sets, title};
 use crate::kube::cluster::common;
 
@@ -30,7 +30,7 @@ impl Acceptance {
         let client = common().await.site.admin().await.unwrap();
         static PREPARED: OnceCell<()> = OnceCell::const_new();
         let prepare = async || {
-            monitoring::define(&client).await;
+            others::define(&client).await;
             restricted(&client, NAMESPACE).await;
         };
         PREPARED.get_or_init(prepare).await;

@@ -84,17 +84,17 @@ impl Helm {
         }
     }
 
-    /// Renders the chart with these flags.
-    pub async fn template(&self, flags: &[&str]) -> Result<Vec<Value>, String> {
-        let version = ["--kube-version", KUBERNETES];
-        let template = ["template", RELEASE, CHART];
-        let arguments = [&template[..], &version, flags].concat();
-        self.run(arguments).await.map(|text| parsed(&text))
+    /// Renders the chart with a file of values.
+    pub async fn template(&self, values: &Path) -> Result<Vec<Value>, String> {
+        self.template_as(RELEASE, values).await
     }
 
-    /// Renders the chart with a file of values.
-    pub async fn template_with(&self, values: &Path) -> Result<Vec<Value>, String> {
-        self.template(&["--values", values.to_str().unwrap()]).await
+    /// [`Helm::template`], of a release with another name.
+    pub async fn template_as(&self, release: &str, values: &Path) -> Result<Vec<Value>, String> {
+        let template = ["template", release, CHART, "--kube-version", KUBERNETES];
+        let values = ["--values", values.to_str().unwrap()];
+        let printed = self.run(template.into_iter().chain(values)).await?;
+        Ok(parsed(&printed))
     }
 }
 

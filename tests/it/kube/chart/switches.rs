@@ -1,17 +1,17 @@
-//! The sets of values turn every switch both ways.
+//! The sets of values turn every switch both ways, and change every value.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::values::{defaults, sets};
+use super::values::{defaults, is_open, sets};
 
 /// Every yes and no in some values, by its path.
 fn switches(values: &Value, path: &str, found: &mut BTreeMap<String, BTreeSet<bool>>) {
     match values {
         Value::Bool(on) => drop(found.entry(path.into()).or_default().insert(*on)),
         Value::Object(fields) => {
-            for (name, value) in fields {
+            for (name, value) in fields.iter().filter(|(name, _)| !is_open(name)) {
                 switches(value, &format!("{path}.{name}"), found);
             }
         }
@@ -32,6 +32,56 @@ fn laid_over(defaults: &Value, set: &Value) -> Value {
     all.into()
 }
 
+/// The values that are other than by default, as pointers. What has fields of
+/// any name is one value.
+fn changes(defaults: &Value, values: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match (defaults, values) {
+        (Value::Object(below), Value::Object(above)) if !below.is_empty() => {
+            for (name, below) in below {
+                let path = format!("{path}/{name}");
+                let above = above.get(name).unwrap_or(&Value::Null);
+                if !is_open(name) {
+                    changes(below, above, &path, found);
+                } else if below != above {
+                    found.insert(path);
+                }
+            }
+        }
+        (below, above) if below != above => drop(found.insert(path.into())),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_value_is_changed() {
+    let (defaults, mut all, mut changed) = (defaults(), BTreeSet::new(), BTreeSet::new());
+    // Nothing is by default a text like this.
+    changes(&defaults, &other(&defaults), "", &mut all);
+    assert!(all.len() > 200, "{all:?}");
+    for set in sets() {
+        changes(
+            &defaults,
+            &laid_over(&defaults, &set.values()),
+            "",
+            &mut changed,
+        );
+    }
+    let missed: Vec<_> = all.difference(&changed).collect();
+    assert!(missed.is_empty(), "no set says these otherwise: {missed:?}");
+}
+
+/// Values that are all other than these.
+fn other(values: &Value) -> Value {
+    match values {
+        Value::Object(fields) if !fields.is_empty() => {
+            let all = fields.iter();
+            all.map(|(name, value)| (name.clone(), other(value)))
+                .collect()
+        }
+        _ => "other than by default".into(),
+    }
+}
+
 #[test]
 fn there_are_sets_enough() {
     assert!(sets().len() >= 12, "{:?}", sets());
@@ -43,7 +93,8 @@ fn every_switch_is_turned_both_ways() {
     switches(&defaults, "", &mut known);
     assert!(!known.is_empty());
     for set in sets() {
-        switches(&laid_over(&defaults, &set.values()), "", &mut turned);
+        let values = laid_over(&defaults, &set.values());
+        switches(&values, "", &mut turned);
     }
     let one_way = |path: &&String| turned[*path].len() < 2;
     let missed: Vec<_> = known.keys().filter(one_way).collect();

@@ -11,6 +11,34 @@ use super::helm::{CHART, Helm};
 /// The namespace of everything that is rendered and never stored.
 pub const NAMESPACE: &str = "rendered";
 
+/// What may have fields of any name: Kubernetes' own types, labels, and what is
+/// passed on to gost.
+const OPEN: [&str; 18] = [
+    "affinity",
+    "alertLabels",
+    "annotations",
+    "commonAnnotations",
+    "commonLabels",
+    "config",
+    "handler",
+    "labels",
+    "listener",
+    "livenessProbe",
+    "podAnnotations",
+    "podLabels",
+    "podSecurityContext",
+    "readinessProbe",
+    "resources",
+    "securityContext",
+    "startupProbe",
+    "strategy",
+];
+
+/// Whether a value may have fields of any name.
+pub fn is_open(name: &str) -> bool {
+    OPEN.contains(&name)
+}
+
 /// A file of values.
 #[derive(Clone, Debug)]
 pub struct Set {
@@ -67,7 +95,7 @@ pub async fn rendered() -> &'static [Rendered] {
         let helm = Helm::offline(NAMESPACE).await;
         let mut rendered = Vec::new();
         for set in sets() {
-            let objects = helm.template_with(&set.file).await;
+            let objects = helm.template(&set.file).await;
             let objects = objects.unwrap_or_else(|error| panic!("{}: {error}", set.name));
             rendered.push(Rendered { set, objects });
         }

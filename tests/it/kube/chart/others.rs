@@ -1,6 +1,6 @@
-//! Definitions of the kinds that Prometheus' operator adds to a cluster, with
-//! what a user's objects of them may say: a field that is misspelt, or has
-//! another type, is refused as the operator's own definitions refuse it.
+//! Definitions of the kinds that Prometheus' operator and cert-manager add to a
+//! cluster, with the fields that a chart may set: one that is misspelt, or has
+//! another type, is refused as their own definitions refuse it.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
@@ -12,7 +12,7 @@ use crate::kube::rights::objects;
 use crate::process::until;
 
 /// The definitions.
-const DEFINITIONS: &str = include_str!("monitoring.yaml");
+const DEFINITIONS: &str = include_str!("others.yaml");
 
 /// Installs the definitions, and waits until their objects are served.
 pub async fn define(client: &Client) {
