@@ -14,11 +14,19 @@ const BATCH: usize = 256;
 /// The first and the longest wait before a broken watch is opened again.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The longest wait before a store is tried again to which nobody could connect:
+/// an attempt costs it nothing, and it is to be noticed soon when it is back.
+pub(crate) const LONGEST_UNREACHED: Duration = Duration::from_secs(3);
+/// The longest wait after the first answer of a store that was not reached
+/// before: one that starts cannot answer everything at once.
+const RETURNING: Duration = Duration::from_secs(1);
 
 /// Growing pauses between attempts to watch.
 #[derive(Debug)]
 pub(crate) struct Pauses {
     wait: Duration,
+    /// Whether nobody could connect at the last attempt.
+    unreached: bool,
     random: fastrand::Rng,
 }
 
@@ -27,6 +35,7 @@ impl Pauses {
     pub fn new() -> Self {
         Self {
             wait: FIRST_WAIT,
+            unreached: false,
             random: fastrand::Rng::new(),
         }
     }
@@ -40,9 +49,22 @@ impl Pauses {
     /// and five quarters of the wait, so that many who lost the store together do
     /// not come back together.
     pub fn next(&mut self) -> Duration {
-        let pause = self.wait.mul_f64(0.75 + self.random.f64() / 2.0);
-        self.wait = (self.wait * 2).min(LONGEST_WAIT);
-        pause
+        if std::mem::take(&mut self.unreached) {
+            self.wait = self.wait.min(RETURNING);
+        }
+        self.grow(LONGEST_WAIT)
+    }
+
+    /// The same after an attempt at which nobody could connect.
+    pub fn next_unreached(&mut self) -> Duration {
+        self.unreached = true;
+        self.grow(LONGEST_UNREACHED)
+    }
+
+    fn grow(&mut self, longest: Duration) -> Duration {
+        let wait = self.wait.min(longest);
+        self.wait = (wait * 2).min(longest);
+        wait.mul_f64(0.75 + self.random.f64() / 2.0)
     }
 }
 

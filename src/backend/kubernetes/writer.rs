@@ -184,8 +184,8 @@ pub(super) fn error(failure: Failure) -> WriteError {
     match failure {
         Failure::Refused(why) => WriteError::Refused(why),
         Failure::Unavailable(why) => WriteError::Unavailable(why),
-        other @ (Failure::Absent | Failure::Conflict | Failure::Expired) => {
-            WriteError::Unavailable(other.to_string())
+        Failure::Unreachable(_) | Failure::Absent | Failure::Conflict | Failure::Expired => {
+            WriteError::Unavailable(failure.to_string())
         }
     }
 }
