@@ -173,7 +173,7 @@ impl Core {
     /// Puts what is due to be refreshed into the queue, at this replica's share of
     /// the cluster's rate.
     pub(super) fn refresh(&mut self, now: Now, at: Instant) {
-        if self.setup.sharing.is_none() || self.queue.store_is_away() {
+        if self.setup.sharing.is_none() || self.queue.is_paused() {
             return;
         }
         let (mine, all) = (self.tally.held, self.index.len());
