@@ -11,7 +11,7 @@ use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name};
 use crate::registry::Caller;
 use crate::registry::core::Core;
 use crate::registry::events::Event;
-use crate::registry::refresh::{Look, Refresh, stretched};
+use crate::registry::refresh::{Refresh, stretched};
 use crate::time::Now;
 
 impl Core {
@@ -167,7 +167,7 @@ impl Core {
             false => at + (duration / 3).mul_f64(self.random.f64()),
         };
         entry.refresh = Some(due);
-        self.refresh.push(position, due);
+        self.refresh.push(position, due, duration);
     }
 
     /// Puts what is due to be refreshed into the queue, at this replica's share of
@@ -180,12 +180,12 @@ impl Core {
         let mine = usize::try_from(mine).unwrap_or(usize::MAX);
         self.refresh.pass(at, mine, all, self.living);
         let index = &self.index;
-        let look = |position, due| look(index.at(position), due, at);
+        let is_due = |position, due| is_due(index.at(position), due);
         if self.refresh.len() > 2 * index.len() + 1_000 {
-            self.refresh.retain(look);
+            self.refresh.retain(is_due);
         }
         let mut due = Vec::new();
-        while let Some(position) = self.refresh.take(at, look) {
+        while let Some(position) = self.refresh.take(at, is_due) {
             due.extend(index.at(position).map(|entry| entry.key().clone()));
         }
         for key in due {
@@ -195,19 +195,9 @@ impl Core {
     }
 }
 
-fn look(entry: Option<&Entry>, due: Instant, at: Instant) -> Look {
-    let Some(entry) = entry.filter(|entry| entry.refresh == Some(due)) else {
-        return Look::Stale;
-    };
-    // Half of what is left then, or it would lapse in an outage.
-    let last = due + entry.record.lease.duration() / 3;
-    if entry.pending().is_some() {
-        Look::Stale
-    } else if at >= last {
-        Look::Urgent
-    } else {
-        Look::CanWait
-    }
+/// Whether the lease of an endpoint is to be written anew since `due`.
+fn is_due(entry: Option<&Entry>, due: Instant) -> bool {
+    entry.is_some_and(|entry| entry.refresh == Some(due) && entry.pending().is_none())
 }
 
 impl Core {

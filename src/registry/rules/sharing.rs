@@ -295,3 +295,35 @@ async fn what_is_made_static_by_hand_stays_static() {
         assert_eq!(c.health(0, &a).unwrap(), "healthy");
     }
 }
+
+#[tokio::test]
+async fn after_an_outage_leases_are_written_as_fast_as_is_needed_and_no_faster() {
+    let mut c = Cluster::new(1).await;
+    let gosts: Vec<_> = (0..600).map(|at| gost(1, &at.to_string())).collect();
+    for chunk in gosts.chunks(100) {
+        chunk.iter().for_each(|gost| c.register(0, gost));
+        c.pass(1, |_, _| {}).await;
+    }
+    let renewing = |second: u64, c: &mut Cluster| {
+        if second.is_multiple_of(15) {
+            gosts.iter().for_each(|gost| c.renew(0, gost));
+        }
+    };
+    c.pass(300, renewing).await;
+    // Two thirds of the leases, which are of 180 s by now.
+    c.replicas[0].connected = false;
+    c.pass(120, renewing).await;
+    c.replicas[0].connected = true;
+    let mut fastest = 0;
+    for _ in 0..60 {
+        let before = c.replicas[0].writes;
+        c.pass(1, renewing).await;
+        fastest = fastest.max(c.replicas[0].writes - before);
+    }
+    assert!((11..=80).contains(&fastest), "{fastest} writes in a second");
+    for gost in &gosts {
+        let lease = c.record(gost).await.lease.clone();
+        let age = c.now.wall.duration_since(lease.renew_time);
+        assert!(age.as_secs() < 120, "written {age:?} ago");
+    }
+}
