@@ -34,6 +34,8 @@ struct Seen {
     changed: Option<Instant>,
     /// The store's time at which it last changed or was first seen.
     since: Instant,
+    /// Whether it wrote an endpoint after its lease: it lives without.
+    wrote: bool,
 }
 
 impl Seen {
@@ -43,7 +45,8 @@ impl Seen {
     }
 
     fn has_stopped(&self) -> bool {
-        self.record.as_ref().is_some_and(|record| record.stopped)
+        let record = self.record.as_ref();
+        !self.wrote && record.is_some_and(|record| record.stopped)
     }
 }
 
@@ -84,6 +87,7 @@ impl Replicas {
                 suspects: suspects(),
                 changed: None,
                 since,
+                wrote: false,
             };
             self.known.insert(Arc::clone(&record.identity), seen);
             return;
@@ -96,6 +100,18 @@ impl Replicas {
         seen.suspects = suspects();
         seen.record = Some(Arc::clone(record));
         seen.since = since;
+        seen.wrote = false;
+    }
+
+    /// `holder` wrote an endpoint: it lives, whatever its lease says. To those who
+    /// collect that counts as much as a renewal of its lease. It vouches for
+    /// nothing by that: nobody knows whether it hears its gosts.
+    pub fn wrote(&mut self, holder: &str) {
+        let since = self.contact.counted();
+        if let Some(seen) = self.known.get_mut(holder) {
+            seen.since = since;
+            seen.wrote = true;
+        }
     }
 
     /// A new lease was made under our eyes, not read from what had been there.
@@ -139,6 +155,7 @@ impl Replicas {
                 suspects: Set::default(),
                 changed: None,
                 since: self.contact.counted(),
+                wrote: false,
             };
             self.known.insert(Arc::clone(holder), seen);
         }

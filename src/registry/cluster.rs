@@ -40,6 +40,8 @@ pub(crate) struct Replica {
     /// The writes that the store was given while it hung.
     hung: Vec<(Made, Write)>,
     pub hangs: bool,
+    /// Whether it may write its own lease.
+    pub may_vouch: bool,
 }
 
 impl Cluster {
@@ -73,6 +75,7 @@ impl Cluster {
             watch: self.store.watch(),
             hung: Vec::new(),
             hangs: false,
+            may_vouch: true,
         }
     }
 
@@ -117,7 +120,10 @@ impl Cluster {
                     .is_some_and(|due| due <= now.mono)
                     && let Some(write) = replica.core.vouch(now, false)
                 {
-                    let result = replica.send(&store, write).await;
+                    let result = match replica.may_vouch {
+                        true => replica.send(&store, write).await,
+                        false => Err(WriteError::Refused("exceeded quota".into())),
+                    };
                     replica.core.vouched(now, &result);
                 }
                 while let Some((made, write)) = replica.core.next_write(now) {

@@ -179,12 +179,16 @@ impl Core {
         let (mine, all) = (self.tally.held, self.index.len());
         let mine = usize::try_from(mine).unwrap_or(usize::MAX);
         self.refresh.pass(at, mine, all, self.living);
+        let stands_in = self.stand_in(now);
         let index = &self.index;
         let is_due = |position, due| is_due(index.at(position), due);
         if self.refresh.len() > 2 * index.len() + 1_000 {
             self.refresh.retain(is_due);
         }
         let mut due = Vec::new();
+        if stands_in && let Some(position) = self.refresh.take_first(is_due) {
+            due.extend(index.at(position).map(|entry| entry.key().clone()));
+        }
         while let Some(position) = self.refresh.take(at, is_due) {
             due.extend(index.at(position).map(|entry| entry.key().clone()));
         }

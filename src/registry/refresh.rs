@@ -140,6 +140,22 @@ impl Refresh {
         None
     }
 
+    /// The one that is due first, to be written now whatever the rate.
+    pub fn take_first(&mut self, is_due: impl Fn(u32, Instant) -> bool) -> Option<u32> {
+        loop {
+            let (position, at) = match self.due.pop_first() {
+                Some((_, at, position)) => (position, at),
+                None => self
+                    .later
+                    .pop()
+                    .map(|Reverse(due)| (due.position, due.at))?,
+            };
+            if is_due(position, at) {
+                return Some(position);
+            }
+        }
+    }
+
     /// How many positions wait, those that have become stale among them.
     #[must_use]
     pub fn len(&self) -> usize {

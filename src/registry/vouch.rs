@@ -27,7 +27,7 @@ pub struct Sharing {
 }
 
 /// The state of the own lease.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Vouch {
     /// At which revision the store holds it.
     revision: Option<Revision>,
@@ -39,11 +39,33 @@ pub struct Vouch {
     changed: bool,
     /// Failures in a row.
     failures: u32,
+    /// When it was last renewed; the start of this process before the first time.
+    renewed: Instant,
+    /// Why it was not renewed at the last attempt, if so.
+    failure: Option<String>,
+    /// When an endpoint was last written instead.
+    stood_in: Option<Instant>,
     /// Times that somebody else had changed it.
     pub(super) disturbed: u64,
 }
 
 impl Vouch {
+    /// The lease of a process that starts now.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            revision: None,
+            written: None,
+            due: None,
+            changed: false,
+            failures: 0,
+            renewed: now,
+            failure: None,
+            stood_in: None,
+            disturbed: 0,
+        }
+    }
+
     /// The nodes that are suspect are others than were told.
     pub fn suspects_changed(&mut self) {
         self.changed = true;
@@ -62,6 +84,34 @@ impl Core {
     fn vouch_interval(&self, validity: Duration) -> Duration {
         let many = self.living as f64 / RENEWALS_A_SECOND;
         (validity / RENEWALS).max(Duration::from_secs_f64(many))
+    }
+
+    /// Whether an endpoint is to be written instead of the own lease, which could
+    /// not be for half of its validity: that this replica lives shows by it as
+    /// well, so what it holds is not collected. As often as its lease would be.
+    pub(super) fn stand_in(&mut self, now: Now) -> bool {
+        let Some(sharing) = self.setup.sharing else {
+            return false;
+        };
+        let interval = self.vouch_interval(sharing.validity);
+        let vouch = &mut self.vouch;
+        let ago = |last: Instant| now.mono.saturating_duration_since(last);
+        let is_due = vouch.failure.is_some()
+            && ago(vouch.renewed) >= interval * RENEWALS / 2
+            && vouch.stood_in.is_none_or(|last| ago(last) >= interval);
+        if is_due {
+            vouch.stood_in = Some(now.mono);
+        }
+        is_due
+    }
+
+    /// Why the own lease was not renewed at the last attempt, if so, and for how
+    /// long it was not.
+    #[must_use]
+    pub fn unvouched(&self, now: Now) -> Option<(Duration, &str)> {
+        let why = self.vouch.failure.as_deref()?;
+        let ago = now.mono.saturating_duration_since(self.vouch.renewed);
+        Some((ago, why))
     }
 
     /// When the own lease is to be written, if the store is shared.
@@ -110,11 +160,14 @@ impl Core {
             Ok(revision) => {
                 self.vouch.revision = self.vouch.revision.max(Some(*revision));
                 self.vouch.failures = 0;
+                self.vouch.renewed = now.mono;
+                self.vouch.failure = None;
                 interval.mul_f64(spread)
             }
             Err(error) => {
                 self.vouch.changed = true;
                 self.vouch.failures = self.vouch.failures.saturating_add(1);
+                self.vouch.failure = Some(error.to_string());
                 if let WriteError::Conflict(current) = error {
                     // At first it is what an earlier life of this process left.
                     self.vouch.disturbed += u64::from(self.vouch.revision.is_some());

@@ -327,3 +327,44 @@ async fn after_an_outage_leases_are_written_as_fast_as_is_needed_and_no_faster()
         assert!(age.as_secs() < 120, "written {age:?} ago");
     }
 }
+
+#[tokio::test]
+async fn a_replica_that_cannot_renew_its_lease_shows_by_an_endpoint_that_it_lives() {
+    let mut c = Cluster::new(2).await;
+    let a = gost(1, "a");
+    c.register(0, &a);
+    let others: Vec<_> = (0..1_000).map(|at| gost(2, &at.to_string())).collect();
+    others.iter().for_each(|gost| c.register(1, gost));
+    let renewing = |second: u64, c: &mut Cluster| {
+        if second.is_multiple_of(15) {
+            c.renew(0, &a);
+            others.iter().for_each(|gost| c.renew(1, gost));
+        }
+    };
+    let age = async |c: &Cluster| {
+        let renew_time = c.record(&a).await.lease.renew_time;
+        c.now.wall.duration_since(renew_time).as_secs()
+    };
+    c.pass(200, renewing).await;
+    c.replicas[0].may_vouch = false;
+    c.pass(25, renewing).await;
+    let mut oldest = 0;
+    for _ in 0..60 {
+        c.pass(1, renewing).await;
+        oldest = oldest.max(age(&c).await);
+    }
+    assert!(oldest <= 12, "{oldest} s without a sign of life");
+    let (ago, why) = c.replicas[0].core.unvouched(c.now).unwrap();
+    assert!(
+        ago.as_secs() >= 80 && why.contains("quota"),
+        "{ago:?} {why}"
+    );
+    assert_eq!(holder(&c, &a).await, "r0");
+    // What else it writes is as little as before.
+    c.replicas[0].may_vouch = true;
+    c.pass(15, renewing).await;
+    assert!(c.replicas[0].core.unvouched(c.now).is_none());
+    c.pass(30, renewing).await;
+    assert!(age(&c).await >= 30);
+    assert_eq!(c.health(1, &a).unwrap(), "healthy");
+}
