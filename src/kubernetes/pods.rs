@@ -172,7 +172,7 @@ impl Watch {
         if broken.is_forbidden {
             if self.cell.set(Watched::Forbidden) != Watched::Forbidden {
                 tracing::warn!(
-                    "pods may not be watched, so leases alone decide when endpoints go: {broken}; bind the Role, or set --watch-pods off"
+                    "pods may not be watched, so leases alone decide when endpoints go: {broken}, or set --watch-pods off"
                 );
             }
             // Three quarters to five quarters, as all pauses.
