@@ -84,6 +84,11 @@ impl Cluster {
         self.replicas[at] = self.started(at);
     }
 
+    /// The watch of a replica begins anew with a list.
+    pub fn relist(&mut self, at: usize) {
+        self.replicas[at].watch = self.store.watch();
+    }
+
     /// Requests of a replica are received from now on, and neither made nor answered.
     pub fn hang(&mut self, at: usize) {
         self.replicas[at].hangs = true;

@@ -1,6 +1,7 @@
 //! This replica's own lease, by which it vouches for what it holds: when it is
 //! written, and with what. Pure, like all of [`Core`].
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,10 @@ const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// A renewal that failed is tried again after this part of the interval.
 const RETRY: u32 = 5;
 
+/// So many writes of the own lease are remembered: twice as many as its validity
+/// has renewals.
+const WRITES_KNOWN: usize = 2 * RENEWALS as usize;
+
 /// How this replica shares its store with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sharing {
@@ -33,6 +38,11 @@ pub struct Vouch {
     revision: Option<Revision>,
     /// When it was last handed out to be written.
     written: Option<Instant>,
+    /// The last writes of it that were made, with the counted times at which they
+    /// were begun: whatever has a later revision was written after that.
+    made: VecDeque<(Revision, Instant)>,
+    /// The same of the one under way.
+    begun: Option<Instant>,
     /// When it is to be written; none means now.
     due: Option<Instant>,
     /// Whether other suspects are to be told than were.
@@ -56,6 +66,8 @@ impl Vouch {
         Self {
             revision: None,
             written: None,
+            made: VecDeque::new(),
+            begun: None,
             due: None,
             changed: false,
             failures: 0,
@@ -142,6 +154,7 @@ impl Core {
         };
         self.vouch.changed = false;
         self.vouch.written = Some(now.mono);
+        self.vouch.begun = Some(self.patience.counted(now.mono));
         let record = Record::Replica(Arc::new(record));
         Some(match self.vouch.revision {
             None => Write::Create(record),
@@ -160,6 +173,11 @@ impl Core {
             Ok(revision) => {
                 self.vouch.revision = self.vouch.revision.max(Some(*revision));
                 self.vouch.failures = 0;
+                if let Some(begun) = self.vouch.begun.take() {
+                    self.vouch.made.push_back((*revision, begun));
+                    let surplus = self.vouch.made.len().saturating_sub(WRITES_KNOWN);
+                    self.vouch.made.drain(..surplus);
+                }
                 self.vouch.renewed = now.mono;
                 self.vouch.failure = None;
                 interval.mul_f64(spread)
@@ -195,11 +213,21 @@ impl Core {
             self.vouch.revision = self.vouch.revision.max(Some(revision));
             self.replicas.contact(now.mono);
         }
-        if self.is_ready() {
-            self.replicas.see_new(record, at);
-        } else {
-            self.replicas.see(record, at);
-        }
+        let after = self.written_after(revision).or_else(|| {
+            // Without writes of its own it can but believe that it is told in time.
+            let alone = self.vouch.failure.is_some() || self.vouch.made.is_empty();
+            (alone && self.is_ready()).then_some(at)
+        });
+        self.replicas.see(record, after);
+    }
+
+    /// What the store holds at `revision` was written after this, as far as the
+    /// own writes tell: that it is told now proves nothing, since the watch may
+    /// have been broken for long.
+    fn written_after(&self, revision: Revision) -> Option<Instant> {
+        let mut made = self.vouch.made.iter().rev();
+        made.find(|(own, _)| *own <= revision)
+            .map(|(_, begun)| *begun)
     }
 
     /// The watch tells that the lease of a replica is gone. The own one is made
@@ -225,7 +253,6 @@ impl Core {
 
     /// All leases of replicas that the store held at `revision`.
     pub(super) fn replicas_were_reset(&mut self, now: Now, all: &[Stored], revision: Revision) {
-        let at = self.patience.counted(now.mono);
         let own = Key::Replica(Arc::clone(&self.setup.identity));
         let mut records = Vec::new();
         let mut found = false;
@@ -235,12 +262,13 @@ impl Core {
                     found = true;
                     self.vouch.revision = self.vouch.revision.max(Some(stored.revision));
                 }
-                records.push(Arc::clone(record));
+                let after = self.written_after(stored.revision);
+                records.push((Arc::clone(record), after));
             }
         }
         if !found {
             self.vouch_was_deleted(now, revision);
         }
-        self.replicas.reset(&records, at);
+        self.replicas.reset(&records);
     }
 }

@@ -100,7 +100,12 @@ impl ClusterPlan {
     pub fn contact(&mut self, now: Instant, replicas: &[Arc<ReplicaRecord>]) {
         self.now = now;
         self.replicas.contact(now);
-        self.replicas.reset(replicas, now);
+        // Whether it has run out does not depend on when it was written.
+        let all: Vec<_> = replicas
+            .iter()
+            .map(|lease| (Arc::clone(lease), None))
+            .collect();
+        self.replicas.reset(&all);
         let time = self.replicas.time();
         let counted = time.counted();
         let mut turned = self.holders.look(&self.replicas);

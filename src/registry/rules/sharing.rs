@@ -368,3 +368,42 @@ async fn a_replica_that_cannot_renew_its_lease_shows_by_an_endpoint_that_it_live
     assert!(age(&c).await >= 30);
     assert_eq!(c.health(1, &a).unwrap(), "healthy");
 }
+
+#[tokio::test]
+async fn a_lease_that_is_told_late_or_listed_anew_is_not_taken_for_fresh() {
+    for relists in [true, false] {
+        let mut c = Cluster::new(2).await;
+        let a = gost(1, "a");
+        c.register(0, &a);
+        c.pass(15, |_, _| {}).await;
+        assert_eq!(c.health(1, &a).unwrap(), "healthy");
+        // The second hears nothing while the first renews its lease, and dies.
+        c.replicas[1].connected = false;
+        c.pass(30, |_, _| {}).await;
+        c.replicas[0].alive = false;
+        c.pass(300, |_, _| {}).await;
+        assert_eq!(c.health(1, &a).unwrap(), "holder-silent");
+        if relists {
+            c.relist(1);
+        }
+        c.replicas[1].connected = true;
+        for second in 0..60 {
+            c.pass(1, |_, _| {}).await;
+            let health = c.health(1, &a).unwrap();
+            assert_eq!(health, "holder-silent", "{second} s, relists: {relists}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_relist_makes_no_living_replica_doubtful() {
+    let mut c = Cluster::new(2).await;
+    let a = gost(1, "a");
+    c.register(0, &a);
+    c.pass(15, |_, _| {}).await;
+    for second in 0..60 {
+        c.relist(1);
+        c.pass(1, |_, c| c.renew(0, &a)).await;
+        assert_eq!(c.health(1, &a).unwrap(), "healthy", "after {second} s");
+    }
+}
