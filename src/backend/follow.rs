@@ -8,6 +8,8 @@ use futures::stream::{self, BoxStream};
 use tokio::time::sleep;
 
 use crate::backend::{Backend, Change, WatchError};
+use crate::causes::Causes;
+use crate::time::Now;
 
 /// At most so many changes come together.
 const BATCH: usize = 256;
@@ -76,6 +78,7 @@ pub fn follow(backend: Arc<dyn Backend>) -> BoxStream<'static, Vec<Change>> {
         backend,
         watch: None,
         pauses: Pauses::new(),
+        causes: Causes::new(),
     };
     stream::unfold(follower, |mut follower| async move {
         Some((follower.next().await, follower))
@@ -89,6 +92,7 @@ struct Follower {
     backend: Arc<dyn Backend>,
     watch: Option<Batches>,
     pauses: Pauses,
+    causes: Causes,
 }
 
 impl Follower {
@@ -109,7 +113,9 @@ impl Follower {
                 }
                 Err(error) => {
                     let pause = self.pauses.next();
-                    tracing::warn!(again_in = ?pause, "{error}");
+                    if self.causes.is_news(&error.0, Now::read().mono) {
+                        tracing::warn!(again_in = ?pause, "{error}");
+                    }
                     self.watch = None;
                     sleep(pause).await;
                 }

@@ -21,8 +21,10 @@ use super::object::Object;
 use super::problems::MAX_PROBLEMS;
 use super::shared::Shared;
 use crate::backend::{Change, Revision, WatchError};
+use crate::causes::Causes;
 use crate::kubernetes::Failure;
 use crate::kubernetes::reopen::Reopen;
+use crate::time::Now;
 
 /// Everything of a kind, then every change. Never ends, never fails: it tells a
 /// [`Change::Reset`] again where it may have missed something.
@@ -36,6 +38,7 @@ pub(super) fn mirror<K: Object>(
         state: State::Lost,
         holders: Holders::default(),
         reopen: Reopen::new(),
+        causes: Causes::new(),
     };
     stream::unfold(mirror, |mut mirror| async move {
         let changes = mirror.next::<K>().await;
@@ -51,6 +54,7 @@ struct Mirror {
     state: State,
     holders: Holders,
     reopen: Reopen,
+    causes: Causes,
 }
 
 enum State {
@@ -92,6 +96,8 @@ impl Mirror {
                     match events.next::<K>(&mut self.holders).await {
                         Ok(Some(event)) => {
                             self.reopen.told();
+                            self.causes.mended();
+                            self.shared.trouble(K::KIND, None);
                             if let Ok(changes) = self.apply::<K>(&mut known, event) {
                                 self.state = State::Hears(known, events);
                                 if !changes.is_empty() {
@@ -120,6 +126,7 @@ impl Mirror {
         all.extend(catalogue.others());
         let catalogue = self.shared.replace(K::KIND, catalogue);
         tell_problems::<K>(&mut catalogue.lock());
+        self.shared.trouble(K::KIND, None);
         let reset = Change::Reset(K::KIND, all, revision);
         Ok((
             reset,
@@ -153,7 +160,11 @@ impl Mirror {
     /// Waits after a failure. Returns whether it goes on where it was.
     async fn broke<K: Object>(&mut self, failure: &Failure) -> bool {
         let next = self.reopen.broke(failure, Instant::now());
-        tracing::warn!(again_in = ?next.pause, "the watch of {}s broke: {failure}", K::WORD);
+        let failure = failure.to_string();
+        if self.causes.is_news(&failure, Now::read().mono) {
+            tracing::warn!(again_in = ?next.pause, "the watch of {}s broke: {failure}", K::WORD);
+        }
+        self.shared.trouble(K::KIND, Some(failure));
         sleep(next.pause).await;
         next.goes_on
     }
