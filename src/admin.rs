@@ -75,6 +75,9 @@ pub struct Part {
     /// An error says what it waits for.
     #[serde(flatten, serialize_with = "readiness")]
     pub ready: Result<(), String>,
+    /// What a person should know though it is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 fn readiness<S: Serializer>(ready: &Result<(), String>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -93,7 +96,7 @@ const INDEX: &str = "\
 tunnel-registry
 
 /livez      whether the process does its work
-/readyz     whether every part is ready, and which is not
+/readyz     whether every part is ready, and what stands in the way
 /metrics    figures for Prometheus
 /endpoints  what is registered; ?tunnel= ?node= ?limit= ?format=table|json
 ";
@@ -102,7 +105,7 @@ const INDEX_OF_VITALS: &str = "\
 tunnel-registry controller
 
 /livez    whether the process does its work
-/readyz   whether every part is ready, and which is not
+/readyz   whether every part is ready, and what stands in the way
 /metrics  figures for Prometheus
 ";
 
@@ -163,7 +166,10 @@ async fn readyz(State(admin): State<Vitals>, headers: HeaderMap) -> Response {
     let text: String = parts
         .iter()
         .map(|part| match &part.ready {
-            Ok(()) => format!("{}: ready\n", part.name),
+            Ok(()) => match &part.note {
+                None => format!("{}: ready\n", part.name),
+                Some(note) => format!("{}: ready, but {note}\n", part.name),
+            },
             Err(reason) => format!("{}: not ready: {reason}\n", part.name),
         })
         .collect();

@@ -149,6 +149,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Everything that is stored, then every change.
     fn watch(&self) -> BoxStream<'static, Result<Change, WatchError>>;
 
+    /// Why what is stored cannot be read now, as far as that is known.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Asks the store for a sign of life: one cheap request that succeeds only
     /// if the store would answer others too.
     fn ping(&self) -> BoxFuture<'static, Result<(), WriteError>>;

@@ -5,7 +5,9 @@
 
 pub mod call;
 pub mod failure;
+pub mod no_proxy;
 pub mod pods;
+pub mod reopen;
 pub mod watch;
 
 use std::time::Duration;
@@ -49,7 +51,7 @@ pub enum ConnectError {
     NoConfig(#[source] Box<InferConfigError>),
     /// A way that this program does not go.
     #[error(
-        "the API server would have to be reached through the proxy {0}, which is not supported; remove proxy-url from the kubeconfig, or unset HTTPS_PROXY"
+        "the API server would have to be reached through the proxy {0}, which is not supported; remove proxy-url from the kubeconfig, or name the host of the API server in NO_PROXY"
     )]
     Proxy(http::Uri),
     /// Certificates or credentials that cannot be used.
@@ -70,7 +72,28 @@ pub enum ConnectError {
 /// When there is no configuration, or it cannot be used.
 pub async fn connect() -> Result<Client, ConnectError> {
     let config = Config::infer().await;
-    client(config.map_err(|error| ConnectError::NoConfig(Box::new(error)))?)
+    let mut config = config.map_err(|error| ConnectError::NoConfig(Box::new(error)))?;
+    let variable = |names: [&str; 2]| {
+        let mut values = names.into_iter().flat_map(std::env::var);
+        values.find(|value| !value.is_empty())
+    };
+    pass_by_proxy(
+        &mut config,
+        variable(["HTTPS_PROXY", "https_proxy"]).as_deref(),
+        variable(["NO_PROXY", "no_proxy"]).as_deref(),
+    );
+    client(config)
+}
+
+/// The proxy of the environment is not for hosts that `NO_PROXY` names, which
+/// kube does not look at. That of a kubeconfig is for all.
+fn pass_by_proxy(config: &mut Config, of_environment: Option<&str>, no_proxy: Option<&str>) {
+    let of_environment = of_environment.and_then(|proxy| proxy.parse::<http::Uri>().ok());
+    if config.proxy_url == of_environment
+        && no_proxy.is_some_and(|no_proxy| no_proxy::covers(no_proxy, &config.cluster_url))
+    {
+        config.proxy_url = None;
+    }
 }
 
 /// A client with this configuration and our bounds. It belongs to the runtime in
@@ -156,7 +179,7 @@ mod tests {
         assert!(head.starts_with("GET /version HTTP/1.1\r\n"), "{head}");
         assert!(head.contains(&format!("user-agent: {AGENT}\r\n")), "{head}");
         // The connection was closed instead.
-        assert!(matches!(answer, Err(Failure::Unavailable(_))), "{answer:?}");
+        assert!(matches!(answer, Err(Failure::Unreachable(_))), "{answer:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -166,7 +189,11 @@ mod tests {
             let (client, _listener) = of_listener(scheme).await;
             let begun = Instant::now();
             let answer = call(&client, request(), CALL_TIMEOUT).await;
-            assert!(matches!(answer, Err(Failure::Unavailable(_))), "{answer:?}");
+            let why = answer.unwrap_err();
+            assert!(
+                matches!(why, Failure::Unreachable(_) | Failure::Unavailable(_)),
+                "{why:?}"
+            );
             assert!(begun.elapsed() <= longest + Duration::from_millis(10));
         }
     }
@@ -177,6 +204,23 @@ mod tests {
         config.proxy_url = Some("http://proxy:3128".parse().unwrap());
         let error = client(config).err().unwrap().to_string();
         assert!(error.contains("proxy http://proxy:3128/"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_passed_by_where_no_proxy_says_so() {
+        let proxy = Some("http://proxy:3128");
+        let passed_by = |of_config: Option<&str>, no_proxy| {
+            let mut config = Config::new("https://10.0.0.1:6443".parse().unwrap());
+            config.proxy_url = of_config.map(|proxy| proxy.parse().unwrap());
+            pass_by_proxy(&mut config, proxy, no_proxy);
+            config.proxy_url.is_none()
+        };
+        assert!(passed_by(proxy, Some("localhost,10.0.0.0/8")));
+        assert!(!passed_by(proxy, Some("localhost")));
+        assert!(!passed_by(proxy, None));
+        let of_kubeconfig = Some("http://other:3128");
+        assert!(!passed_by(of_kubeconfig, Some("*")));
+        assert!(passed_by(None, None), "there is none");
     }
 
     #[tokio::test]

@@ -30,6 +30,7 @@
 //!   the store was there, [`pods`] knows which pods run, go or are gone.
 //! - **Kubernetes**: [`kubernetes`] is how the API server is reached, watched and
 //!   understood; [`resources`] are the records as its objects.
+//! - **What stands in the way** is told once, not with every attempt: [`causes`].
 //!
 //! [`record`] and [`lease`] are the words that all of them speak; only
 //! [`time`] reads a clock, and only [`run`] puts the parts together.
@@ -41,6 +42,7 @@ extern crate self as tunnel_registry;
 pub mod admin;
 pub mod args;
 pub mod backend;
+pub mod causes;
 #[cfg(test)]
 mod chart;
 pub mod contact;

@@ -68,6 +68,8 @@ pub struct Registry {
 struct Inner {
     core: Core,
     waiters: Map<EndpointKey, Vec<oneshot::Sender<()>>>,
+    /// Why the last write that failed did.
+    failure: Option<String>,
 }
 
 impl Registry {
@@ -80,6 +82,7 @@ impl Registry {
             inner: Mutex::new(Inner {
                 core: Core::new(setup, Now::read()),
                 waiters: Map::default(),
+                failure: None,
             }),
             writes: Notify::new(),
             vouch: Notify::new(),
@@ -323,6 +326,23 @@ impl Registry {
         self.inner.lock().core.figures(Now::read())
     }
 
+    /// Why the store takes no writes, if so.
+    #[must_use]
+    pub fn unwritten(&self) -> Option<String> {
+        let inner = self.inner.lock();
+        let is_away = inner.core.queue.store_is_away();
+        inner.failure.clone().filter(|_| is_away)
+    }
+
+    /// Why this replica's own lease was not renewed at the last attempt, if so,
+    /// and for how long it was not.
+    #[must_use]
+    pub fn unvouched(&self) -> Option<(Duration, String)> {
+        let inner = self.inner.lock();
+        let unvouched = inner.core.unvouched(Now::read());
+        unvouched.map(|(time, why)| (time, why.to_owned()))
+    }
+
     /// How many nodes have endpoints.
     #[must_use]
     pub fn nodes(&self) -> usize {
@@ -368,6 +388,9 @@ impl Inner {
     }
 
     fn ended(&mut self, now: Now, made: &Made, result: &Result<Revision, WriteError>) {
+        if let Err(WriteError::Unavailable(why)) = result {
+            self.failure = Some(why.clone());
+        }
         if self.core.written(now, made, result) {
             self.tell(&made.key);
         }

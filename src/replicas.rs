@@ -2,7 +2,7 @@
 //! endpoints that it holds.
 //!
 //! Two questions, and each errs on the safe side. *Does it vouch?* Only while its
-//! lease was seen to change within its validity, on our own clock. *Has it run
+//! lease is known to have been written within its validity, on our own clock. *Has it run
 //! out?* Only when its lease stayed unchanged for its validity while the store
 //! gave signs of life; time in which the store was away proves nothing.
 
@@ -30,10 +30,13 @@ struct Seen {
     /// Its lease; none when there is none.
     record: Option<Arc<ReplicaRecord>>,
     suspects: Set<Name>,
-    /// When its lease was seen to change.
+    /// Its lease was written after this, by our own clock; none while nothing is
+    /// known of that.
     changed: Option<Instant>,
     /// The store's time at which it last changed or was first seen.
     since: Instant,
+    /// Whether it wrote an endpoint after its lease: it lives without.
+    wrote: bool,
 }
 
 impl Seen {
@@ -43,7 +46,8 @@ impl Seen {
     }
 
     fn has_stopped(&self) -> bool {
-        self.record.as_ref().is_some_and(|record| record.stopped)
+        let record = self.record.as_ref();
+        !self.wrote && record.is_some_and(|record| record.stopped)
     }
 }
 
@@ -74,16 +78,19 @@ impl Replicas {
         self.contact.allow_gap(gap);
     }
 
-    /// The lease of a replica, as it is stored now.
-    pub fn see(&mut self, record: &Arc<ReplicaRecord>, now: Instant) {
+    /// The lease of a replica, as it is stored now. It was written after `after`,
+    /// by our own clock, if that is known: one that is told late, or read from a
+    /// list, may have been written long ago.
+    pub fn see(&mut self, record: &Arc<ReplicaRecord>, after: Option<Instant>) {
         let since = self.contact.counted();
         let suspects = || record.suspects.iter().cloned().collect();
         let Some(seen) = self.known.get_mut(&record.identity) else {
             let seen = Seen {
                 record: Some(Arc::clone(record)),
                 suspects: suspects(),
-                changed: None,
+                changed: after,
                 since,
+                wrote: false,
             };
             self.known.insert(Arc::clone(&record.identity), seen);
             return;
@@ -91,18 +98,21 @@ impl Replicas {
         if seen.record.as_ref() == Some(record) {
             return;
         }
-        // One that was not known before may have been written long ago.
-        seen.changed = seen.record.is_some().then_some(now).or(seen.changed);
+        seen.changed = seen.changed.max(after);
         seen.suspects = suspects();
         seen.record = Some(Arc::clone(record));
         seen.since = since;
+        seen.wrote = false;
     }
 
-    /// A new lease was made under our eyes, not read from what had been there.
-    pub fn see_new(&mut self, record: &Arc<ReplicaRecord>, now: Instant) {
-        self.see(record, now);
-        if let Some(seen) = self.known.get_mut(&record.identity) {
-            seen.changed = Some(now);
+    /// `holder` wrote an endpoint: it lives, whatever its lease says. To those who
+    /// collect that counts as much as a renewal of its lease. It vouches for
+    /// nothing by that: nobody knows whether it hears its gosts.
+    pub fn wrote(&mut self, holder: &str) {
+        let since = self.contact.counted();
+        if let Some(seen) = self.known.get_mut(holder) {
+            seen.since = since;
+            seen.wrote = true;
         }
     }
 
@@ -121,13 +131,15 @@ impl Replicas {
         });
     }
 
-    /// All leases that are stored now.
-    pub fn reset(&mut self, all: &[Arc<ReplicaRecord>], now: Instant) {
-        let present: Set<&Arc<str>> = all.iter().map(|record| &record.identity).collect();
+    /// All leases that are stored now, each as [`Replicas::see`] takes it.
+    pub fn reset(&mut self, all: &[(Arc<ReplicaRecord>, Option<Instant>)]) {
+        let present: Set<&Arc<str>> = all.iter().map(|(record, _)| &record.identity).collect();
         let known = self.known.keys();
         let gone: Vec<_> = known.filter(|id| !present.contains(id)).cloned().collect();
         gone.iter().for_each(|identity| self.gone(identity));
-        all.iter().for_each(|record| self.see(record, now));
+        for (record, after) in all {
+            self.see(record, *after);
+        }
     }
 
     /// An endpoint names this holder: if its lease is not there, the time in
@@ -139,6 +151,7 @@ impl Replicas {
                 suspects: Set::default(),
                 changed: None,
                 since: self.contact.counted(),
+                wrote: false,
             };
             self.known.insert(Arc::clone(holder), seen);
         }
@@ -234,7 +247,7 @@ mod tests {
                 self.replicas.contact(self.now.mono);
                 for identity in renewing {
                     let record = self.record(identity);
-                    self.replicas.see(&record, self.now.mono);
+                    self.replicas.see(&record, Some(self.now.mono));
                 }
             }
         }
@@ -248,7 +261,7 @@ mod tests {
     #[test]
     fn one_that_was_only_read_neither_vouches_nor_has_run_out() {
         let mut f = fixture();
-        f.replicas.see(&f.record("a"), f.now.mono);
+        f.replicas.see(&f.record("a"), None);
         assert_eq!(f.state("a"), (false, false));
         f.pass(40, &[]);
         assert_eq!(f.state("a"), (false, false), "39 s are certain");
@@ -259,7 +272,7 @@ mod tests {
     #[test]
     fn one_that_renews_vouches_and_stops_to_when_it_does_not() {
         let mut f = fixture();
-        f.replicas.see(&f.record("a"), f.now.mono);
+        f.replicas.see(&f.record("a"), None);
         f.pass(1, &["a"]);
         assert_eq!(f.state("a"), (true, false));
         f.pass(39, &[]);
@@ -289,7 +302,7 @@ mod tests {
         f.pass(2, &["a"]);
         let mut stopped = f.record("a");
         Arc::make_mut(&mut stopped).stopped = true;
-        f.replicas.see(&stopped, f.now.mono);
+        f.replicas.see(&stopped, Some(f.now.mono));
         assert_eq!(f.state("a"), (false, true));
     }
 
@@ -302,7 +315,7 @@ mod tests {
         assert!(!f.replicas.has_run_out("a") && !f.replicas.has_lease("a"));
         f.pass(2, &[]);
         assert!(f.replicas.has_run_out("a"));
-        f.replicas.see_new(&f.record("a"), f.now.mono);
+        f.replicas.see(&f.record("a"), Some(f.now.mono));
         assert_eq!(f.state("a"), (true, false));
     }
 
@@ -311,7 +324,7 @@ mod tests {
         let mut f = fixture();
         f.pass(2, &["a", "b"]);
         let b = f.record("b");
-        f.replicas.reset(&[b], f.now.mono);
+        f.replicas.reset(&[(b, None)]);
         assert_eq!(f.state("a"), (false, false));
         assert_eq!(f.state("b"), (true, false));
         assert_eq!(f.replicas.living(), 1);
@@ -325,7 +338,7 @@ mod tests {
         let node: Name = "n".parse().unwrap();
         let mut record = f.record("a");
         Arc::make_mut(&mut record).suspects = vec![node.clone()];
-        f.replicas.see(&record, f.now.mono);
+        f.replicas.see(&record, Some(f.now.mono));
         assert!(f.replicas.suspects("a", &node) && !f.replicas.suspects("b", &node));
         f.pass(1, &["a"]);
         assert!(!f.replicas.suspects("a", &node));

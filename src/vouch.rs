@@ -8,7 +8,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Backend, Revision, Write, WriteError};
+use crate::causes::Causes;
 use crate::registry::Registry;
+use crate::time::Now;
 
 /// A write that takes longer has failed, and is tried again: shorter than the
 /// time in which the lease would run out.
@@ -25,6 +27,7 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 /// Renews the lease until `stop`, then gives it up so that others may take over
 /// what this replica holds.
 pub async fn run(registry: Arc<Registry>, backend: Arc<dyn Backend>, stop: CancellationToken) {
+    let mut causes = Causes::new();
     loop {
         let rest = Instant::now() + LONGEST_REST;
         let due = registry.vouch_due().map_or(rest, Instant::from_std);
@@ -35,7 +38,7 @@ pub async fn run(registry: Arc<Registry>, backend: Arc<dyn Backend>, stop: Cance
                     let Some(result) = stop.run_until_cancelled(made).await else {
                         break;
                     };
-                    report(&result);
+                    report(&result, &mut causes);
                     registry.vouched(&result);
                 }
             }
@@ -72,14 +75,19 @@ async fn make(
     result.unwrap_or_else(|_| Err(late()))
 }
 
-fn report(result: &Result<Revision, WriteError>) {
+fn report(result: &Result<Revision, WriteError>, causes: &mut Causes) {
     match result {
-        Ok(_) => {}
+        Ok(_) => causes.mended(),
         Err(WriteError::Conflict(_)) => {
             tracing::info!(
                 "this replica's lease had been written by somebody else and is written again; if this repeats, another process runs with the same identity"
             );
         }
-        Err(error) => tracing::warn!("this replica's lease was not renewed: {error}"),
+        Err(error) if causes.is_news(&error.to_string(), Now::read().mono) => {
+            tracing::warn!(
+                "this replica's lease was not renewed, so others doubt what it holds: {error}"
+            );
+        }
+        Err(_) => {}
     }
 }

@@ -9,8 +9,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Backend, Revision, WriteError};
+use crate::causes::Causes;
 use crate::registry::Registry;
 use crate::registry::sync::Made;
+use crate::time::Now;
 
 /// A write that takes longer counts as not made, and is tried again.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,6 +30,7 @@ pub async fn run(
     let at_once = backend.writes_at_once();
     let mut under_way = FuturesUnordered::new();
     let mut deadline = None;
+    let mut causes = Causes::new();
     loop {
         for (made, write) in registry.take_writes(at_once - under_way.len()) {
             let write = backend.write(write);
@@ -53,7 +56,7 @@ pub async fn run(
                 while let Some(Some(next)) = futures::FutureExt::now_or_never(under_way.next()) {
                     ended.push(next);
                 }
-                report(&ended);
+                report(&ended, &mut causes);
                 registry.written(&ended);
             }
             () = registry.write_wanted() => {}
@@ -65,7 +68,8 @@ pub async fn run(
     }
 }
 
-fn report(ended: &[(Made, Result<Revision, WriteError>)]) {
+fn report(ended: &[(Made, Result<Revision, WriteError>)], causes: &mut Causes) {
+    let now = Now::read().mono;
     // One line for those that failed together.
     let unavailable = ended
         .iter()
@@ -74,14 +78,18 @@ fn report(ended: &[(Made, Result<Revision, WriteError>)]) {
             _ => None,
         })
         .collect::<Vec<_>>();
-    if let Some(why) = unavailable.first() {
+    if let Some(why) = unavailable.first()
+        && causes.is_news(why, now)
+    {
         tracing::warn!(
             writes = unavailable.len(),
             "the store takes no writes, they are kept and tried again: {why}"
         );
     }
     for (made, result) in ended {
-        if let Err(WriteError::Refused(why)) = result {
+        if let Err(WriteError::Refused(why)) = result
+            && causes.is_news(&format!("{}: {why}", made.key), now)
+        {
             tracing::warn!(endpoint = %made.key, "the store refused the record, it is tried again: {why}");
         }
     }

@@ -49,7 +49,11 @@ async fn it_lives_while_its_work_is_done() {
 
 #[tokio::test]
 async fn it_is_ready_when_every_part_is() {
-    let part = |name, ready| Part { name, ready };
+    let part = |name, ready| Part {
+        name,
+        ready,
+        note: None,
+    };
     let mut admin = admin(Fixed::default());
     admin.parts = Arc::new(move || vec![part("store", Ok(())), part("server", Ok(()))]);
     let answer = ask(&admin, "/readyz", "*/*").await;
@@ -75,6 +79,23 @@ async fn it_is_ready_when_every_part_is() {
             { "name": "server", "ready": true },
         ]})
     );
+}
+
+#[tokio::test]
+async fn a_part_that_is_ready_may_have_something_to_tell() {
+    let mut admin = admin(Fixed::default());
+    admin.parts = Arc::new(|| {
+        vec![Part {
+            name: "lease",
+            ready: Ok(()),
+            note: Some("not renewed for 63 s: exceeded quota".into()),
+        }]
+    });
+    let answer = ask(&admin, "/readyz", "*/*").await;
+    let text = "lease: ready, but not renewed for 63 s: exceeded quota\n";
+    assert_eq!((answer.status, &*answer.body), (200, text));
+    let json = ask(&admin, "/readyz", "application/json").await.body;
+    assert!(json.contains(r#""note":"not renewed"#), "{json}");
 }
 
 #[tokio::test]

@@ -8,17 +8,27 @@ use futures::stream::{self, BoxStream};
 use tokio::time::sleep;
 
 use crate::backend::{Backend, Change, WatchError};
+use crate::causes::Causes;
+use crate::time::Now;
 
 /// At most so many changes come together.
 const BATCH: usize = 256;
 /// The first and the longest wait before a broken watch is opened again.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The longest wait before a store is tried again to which nobody could connect:
+/// an attempt costs it nothing, and it is to be noticed soon when it is back.
+pub(crate) const LONGEST_UNREACHED: Duration = Duration::from_secs(3);
+/// The longest wait after the first answer of a store that was not reached
+/// before: one that starts cannot answer everything at once.
+const RETURNING: Duration = Duration::from_secs(1);
 
 /// Growing pauses between attempts to watch.
 #[derive(Debug)]
 pub(crate) struct Pauses {
     wait: Duration,
+    /// Whether nobody could connect at the last attempt.
+    unreached: bool,
     random: fastrand::Rng,
 }
 
@@ -27,6 +37,7 @@ impl Pauses {
     pub fn new() -> Self {
         Self {
             wait: FIRST_WAIT,
+            unreached: false,
             random: fastrand::Rng::new(),
         }
     }
@@ -40,9 +51,22 @@ impl Pauses {
     /// and five quarters of the wait, so that many who lost the store together do
     /// not come back together.
     pub fn next(&mut self) -> Duration {
-        let pause = self.wait.mul_f64(0.75 + self.random.f64() / 2.0);
-        self.wait = (self.wait * 2).min(LONGEST_WAIT);
-        pause
+        if std::mem::take(&mut self.unreached) {
+            self.wait = self.wait.min(RETURNING);
+        }
+        self.grow(LONGEST_WAIT)
+    }
+
+    /// The same after an attempt at which nobody could connect.
+    pub fn next_unreached(&mut self) -> Duration {
+        self.unreached = true;
+        self.grow(LONGEST_UNREACHED)
+    }
+
+    fn grow(&mut self, longest: Duration) -> Duration {
+        let wait = self.wait.min(longest);
+        self.wait = (wait * 2).min(longest);
+        wait.mul_f64(0.75 + self.random.f64() / 2.0)
     }
 }
 
@@ -54,6 +78,7 @@ pub fn follow(backend: Arc<dyn Backend>) -> BoxStream<'static, Vec<Change>> {
         backend,
         watch: None,
         pauses: Pauses::new(),
+        causes: Causes::new(),
     };
     stream::unfold(follower, |mut follower| async move {
         Some((follower.next().await, follower))
@@ -67,6 +92,7 @@ struct Follower {
     backend: Arc<dyn Backend>,
     watch: Option<Batches>,
     pauses: Pauses,
+    causes: Causes,
 }
 
 impl Follower {
@@ -87,7 +113,9 @@ impl Follower {
                 }
                 Err(error) => {
                     let pause = self.pauses.next();
-                    tracing::warn!(again_in = ?pause, "{error}");
+                    if self.causes.is_news(&error.0, Now::read().mono) {
+                        tracing::warn!(again_in = ?pause, "{error}");
+                    }
                     self.watch = None;
                     sleep(pause).await;
                 }

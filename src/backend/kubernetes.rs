@@ -128,6 +128,10 @@ impl Backend for Kubernetes {
         stream::select(endpoints, replicas).boxed()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.shared.any_trouble()
+    }
+
     fn ping(&self) -> BoxFuture<'static, Result<(), WriteError>> {
         let api = self.api.clone();
         Box::pin(async move { api.ping::<TunnelEndpoint>().await.map_err(writer::error) })

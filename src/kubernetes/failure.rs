@@ -17,6 +17,9 @@ pub enum Failure {
     /// list again.
     #[error("the API server does not have that version any more")]
     Expired,
+    /// Nobody could connect, or the connection was lost.
+    #[error("the API server cannot be reached: {0}")]
+    Unreachable(String),
     /// The request may be answered later, or once somebody has done what the
     /// text says.
     #[error("{0}")]
@@ -60,10 +63,7 @@ impl Failure {
                 "there are no credentials for the API server: {}",
                 chain(error)
             )),
-            error => Self::Unavailable(format!(
-                "the API server cannot be reached: {}",
-                chain(error)
-            )),
+            error => Self::Unreachable(chain(error)),
         }
     }
 

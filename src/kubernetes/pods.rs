@@ -14,8 +14,10 @@ use kube::{Client, Resource as _};
 use serde::Deserialize;
 use tokio::time::sleep;
 
+use crate::causes::Causes;
 use crate::kubernetes::watch::{Broken, Told, watch as watch_objects};
 use crate::pods::{Pod, PodChange};
+use crate::time::Now;
 
 /// How long it takes until a watch that was forbidden is tried again.
 const FORBIDDEN_PAUSE: Duration = Duration::from_secs(180);
@@ -111,6 +113,7 @@ pub fn watch(client: Client, scope: Scope) -> (impl Stream<Item = PodChange> + S
         told: watch_objects(api).boxed(),
         listing: None,
         cell: cell.clone(),
+        causes: Causes::new(),
     };
     let changes = stream::unfold(watch, |mut watch| async move {
         let change = watch.next().await?;
@@ -124,6 +127,7 @@ struct Watch {
     /// What was listed so far, while that lasts.
     listing: Option<Vec<Pod>>,
     cell: Cell,
+    causes: Causes,
 }
 
 impl Watch {
@@ -147,6 +151,7 @@ impl Watch {
     fn tell(&mut self, told: Told<Raw>) -> Option<PodChange> {
         if self.listing.is_none() && !matches!(told, Told::Begin) {
             self.cell.set(Watched::Yes);
+            self.causes.mended();
         }
         match told {
             Told::Begin => self.listing = Some(Vec::new()),
@@ -172,14 +177,16 @@ impl Watch {
         if broken.is_forbidden {
             if self.cell.set(Watched::Forbidden) != Watched::Forbidden {
                 tracing::warn!(
-                    "pods may not be watched, so leases alone decide when endpoints go: {broken}; bind the Role, or set --watch-pods off"
+                    "pods may not be watched, so leases alone decide when endpoints go: {broken}, or set --watch-pods off"
                 );
             }
             // Three quarters to five quarters, as all pauses.
             return Some(FORBIDDEN_PAUSE.mul_f64(0.75 + fastrand::f64() / 2.0));
         }
         self.cell.set(Watched::NotYet);
-        tracing::warn!(again_in = ?broken.again_in, "the watch of pods broke: {broken}");
+        if self.causes.is_news(&broken.to_string(), Now::read().mono) {
+            tracing::warn!(again_in = ?broken.again_in, "the watch of pods broke: {broken}");
+        }
         None
     }
 }
@@ -229,6 +236,7 @@ mod tests {
             told: stream::iter(told).boxed(),
             listing: None,
             cell,
+            causes: Causes::new(),
         }
     }
 

@@ -14,24 +14,8 @@ use kube::core::WatchEvent;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::backend::follow::{LONGEST_WAIT, Pauses};
+use crate::kubernetes::reopen::{PAGE, PAGE_TIMEOUT, Reopen, lasting};
 use crate::kubernetes::{CALL_TIMEOUT, Failure};
-
-/// How many objects a page of a list has: some 1 MiB.
-const PAGE: u32 = 500;
-/// How long a page may take. The API server lets lists wait for each other up to
-/// 15 s (`--request-timeout` / 4) before it turns them away.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The API server is asked to end a watch after so many seconds, at random so
-/// that those of many processes do not end together.
-const SECONDS: std::ops::RangeInclusive<u32> = 60..=120;
-/// A watch that has not ended so much later hangs.
-const MARGIN: Duration = Duration::from_secs(15);
-/// So long a watch is silent at least when it hangs: no bookmark, no end.
-const HANGS: Duration = Duration::from_secs(60 + 15);
-/// How often a watch may be refused in a row before everything is listed again:
-/// the version to go on from may be what is wrong.
-const REFUSALS: u32 = 3;
 
 /// What is told.
 #[derive(Debug)]
@@ -93,15 +77,13 @@ where
     let watch = Watch {
         api,
         state: State::List(None),
-        refusals: 0,
-        pauses: Pauses::new(),
-        pause: None,
-        opened: None,
+        reopen: Reopen::new(),
+        pause: Duration::ZERO,
     };
     stream::unfold(watch, |mut watch| async move {
         let told = match watch.next().await {
             Ok(told) => told.into_iter().map(Ok).collect(),
-            Err(broken) => vec![Err(watch.pausing(broken))],
+            Err(broken) => vec![Err(broken)],
         };
         Some((stream::iter(told), watch))
     })
@@ -112,12 +94,9 @@ where
 struct Watch<K> {
     api: Api<K>,
     state: State<K>,
-    refusals: u32,
-    pauses: Pauses,
+    reopen: Reopen,
     /// To be waited out before anything else.
-    pause: Option<Duration>,
-    /// When the last watch began.
-    opened: Option<Instant>,
+    pause: Duration,
 }
 
 enum State<K> {
@@ -129,50 +108,38 @@ enum State<K> {
     Hear(
         String,
         BoxStream<'static, kube::Result<WatchEvent<K>>>,
-        Instant,
+        Deadline,
     ),
 }
 
+/// When a watch hangs: so long after it was opened.
+struct Deadline {
+    at: Instant,
+    limit: Duration,
+}
+
 impl<K: Resource + Clone + Debug + DeserializeOwned + Send + 'static> Watch<K> {
-    /// How long to wait before the next attempt. A watch that lived for a while
-    /// is not to blame for its end.
-    fn wait(&mut self) -> Duration {
-        let lived = self.opened.take().map(|opened| opened.elapsed());
-        if lived.is_some_and(|lived| lived >= LONGEST_WAIT) {
-            self.pauses.reset();
-        }
-        let pause = self.pauses.next();
-        self.pause = Some(pause);
-        pause
-    }
-
-    fn pausing(&mut self, broken: Broken) -> Broken {
-        Broken {
-            again_in: self.wait(),
-            ..broken
-        }
-    }
-
     async fn next(&mut self) -> Result<Vec<Told<K>>, Broken> {
-        if let Some(pause) = self.pause.take() {
-            sleep(pause).await;
-        }
+        sleep(std::mem::take(&mut self.pause)).await;
         match std::mem::replace(&mut self.state, State::List(None)) {
-            State::List(more) => self.list(more).await,
+            State::List(more) => self
+                .list(more)
+                .await
+                .map_err(|broken| self.broke(None, broken)),
             State::Open(version) => match self.open(&version).await {
                 Ok((events, deadline)) => {
-                    self.opened = Some(Instant::now());
+                    self.reopen.opened(Instant::now());
                     self.state = State::Hear(version, events, deadline);
                     Ok(vec![Told::Sign])
                 }
-                Err(broken) => Err(self.broke(version, broken)),
+                Err(broken) => Err(self.broke(Some(version), broken)),
             },
             State::Hear(version, mut events, deadline) => {
-                let event = match timeout_at(deadline, events.next()).await {
-                    Err(_) => Err(Broken::late(HANGS)),
+                let event = match timeout_at(deadline.at, events.next()).await {
+                    Err(_) => Err(Broken::late(deadline.limit)),
                     Ok(None) => {
                         self.state = State::Open(version);
-                        self.wait();
+                        self.pause = self.reopen.ended(Instant::now());
                         return Ok(Vec::new());
                     }
                     Ok(Some(Err(error))) => Err(Broken::of(&error)),
@@ -183,12 +150,12 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + 'static> Watch<K> {
                 };
                 match event {
                     Ok(event) => {
-                        self.refusals = 0;
+                        self.reopen.told();
                         let (told, version) = tell(event, version);
                         self.state = State::Hear(version, events, deadline);
                         Ok(vec![told])
                     }
-                    Err(broken) => Err(self.broke(version, broken)),
+                    Err(broken) => Err(self.broke(Some(version), broken)),
                 }
             }
         }
@@ -216,9 +183,9 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + 'static> Watch<K> {
     async fn open(
         &mut self,
         version: &str,
-    ) -> Result<(BoxStream<'static, kube::Result<WatchEvent<K>>>, Instant), Broken> {
-        let seconds = fastrand::u32(SECONDS);
-        let deadline = Instant::now() + Duration::from_secs(seconds.into()) + MARGIN;
+    ) -> Result<(BoxStream<'static, kube::Result<WatchEvent<K>>>, Deadline), Broken> {
+        let (seconds, limit) = lasting();
+        let at = Instant::now() + limit;
         let params = WatchParams {
             timeout: Some(seconds),
             bookmarks: true,
@@ -228,23 +195,21 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + 'static> Watch<K> {
         let events = events
             .map_err(|_| Broken::late(CALL_TIMEOUT))?
             .map_err(|error| Broken::of(&error))?;
-        Ok((events.boxed(), deadline))
+        Ok((events.boxed(), Deadline { at, limit }))
     }
 
-    /// A watch broke or could not be opened: it goes on where it was, unless the
-    /// version is what was refused.
-    fn broke(&mut self, version: String, broken: Broken) -> Broken {
-        self.refusals = match broken.failure {
-            Failure::Unavailable(_) => self.refusals,
-            Failure::Absent | Failure::Conflict | Failure::Refused(_) => self.refusals + 1,
-            Failure::Expired => REFUSALS,
-        };
-        if self.refusals < REFUSALS {
+    /// A list or a watch broke, or could not be opened. A watch goes on where it
+    /// was, unless the version is what was refused.
+    fn broke(&mut self, version: Option<String>, broken: Broken) -> Broken {
+        let next = self.reopen.broke(&broken.failure, Instant::now());
+        if let Some(version) = version.filter(|_| next.goes_on) {
             self.state = State::Open(version);
-        } else {
-            self.refusals = 0;
         }
-        broken
+        self.pause = next.pause;
+        Broken {
+            again_in: next.pause,
+            ..broken
+        }
     }
 }
 

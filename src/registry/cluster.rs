@@ -40,6 +40,8 @@ pub(crate) struct Replica {
     /// The writes that the store was given while it hung.
     hung: Vec<(Made, Write)>,
     pub hangs: bool,
+    /// Whether it may write its own lease.
+    pub may_vouch: bool,
 }
 
 impl Cluster {
@@ -73,12 +75,18 @@ impl Cluster {
             watch: self.store.watch(),
             hung: Vec::new(),
             hangs: false,
+            may_vouch: true,
         }
     }
 
     /// The process of a replica starts anew: it forgets all but who it is.
     pub fn restart(&mut self, at: usize) {
         self.replicas[at] = self.started(at);
+    }
+
+    /// The watch of a replica begins anew with a list.
+    pub fn relist(&mut self, at: usize) {
+        self.replicas[at].watch = self.store.watch();
     }
 
     /// Requests of a replica are received from now on, and neither made nor answered.
@@ -117,7 +125,10 @@ impl Cluster {
                     .is_some_and(|due| due <= now.mono)
                     && let Some(write) = replica.core.vouch(now, false)
                 {
-                    let result = replica.send(&store, write).await;
+                    let result = match replica.may_vouch {
+                        true => replica.send(&store, write).await,
+                        false => Err(WriteError::Refused("exceeded quota".into())),
+                    };
                     replica.core.vouched(now, &result);
                 }
                 while let Some((made, write)) = replica.core.next_write(now) {

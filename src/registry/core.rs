@@ -118,7 +118,7 @@ impl Core {
             patience: Patience::new(now.mono),
             replicas: Replicas::new(now.mono),
             pods: Pods::default(),
-            vouch: Vouch::default(),
+            vouch: Vouch::new(now.mono),
             refresh: Refresh::default(),
             living: 1,
             random,

@@ -11,7 +11,7 @@ use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name};
 use crate::registry::Caller;
 use crate::registry::core::Core;
 use crate::registry::events::Event;
-use crate::registry::refresh::{Look, Refresh, stretched};
+use crate::registry::refresh::{Refresh, stretched};
 use crate::time::Now;
 
 impl Core {
@@ -167,25 +167,29 @@ impl Core {
             false => at + (duration / 3).mul_f64(self.random.f64()),
         };
         entry.refresh = Some(due);
-        self.refresh.push(position, due);
+        self.refresh.push(position, due, duration);
     }
 
     /// Puts what is due to be refreshed into the queue, at this replica's share of
     /// the cluster's rate.
     pub(super) fn refresh(&mut self, now: Now, at: Instant) {
-        if self.setup.sharing.is_none() || self.queue.store_is_away() {
+        if self.setup.sharing.is_none() || self.queue.is_paused() {
             return;
         }
         let (mine, all) = (self.tally.held, self.index.len());
         let mine = usize::try_from(mine).unwrap_or(usize::MAX);
         self.refresh.pass(at, mine, all, self.living);
+        let stands_in = self.stand_in(now);
         let index = &self.index;
-        let look = |position, due| look(index.at(position), due, at);
+        let is_due = |position, due| is_due(index.at(position), due);
         if self.refresh.len() > 2 * index.len() + 1_000 {
-            self.refresh.retain(look);
+            self.refresh.retain(is_due);
         }
         let mut due = Vec::new();
-        while let Some(position) = self.refresh.take(at, look) {
+        if stands_in && let Some(position) = self.refresh.take_first(is_due) {
+            due.extend(index.at(position).map(|entry| entry.key().clone()));
+        }
+        while let Some(position) = self.refresh.take(at, is_due) {
             due.extend(index.at(position).map(|entry| entry.key().clone()));
         }
         for key in due {
@@ -195,19 +199,9 @@ impl Core {
     }
 }
 
-fn look(entry: Option<&Entry>, due: Instant, at: Instant) -> Look {
-    let Some(entry) = entry.filter(|entry| entry.refresh == Some(due)) else {
-        return Look::Stale;
-    };
-    // Half of what is left then, or it would lapse in an outage.
-    let last = due + entry.record.lease.duration() / 3;
-    if entry.pending().is_some() {
-        Look::Stale
-    } else if at >= last {
-        Look::Urgent
-    } else {
-        Look::CanWait
-    }
+/// Whether the lease of an endpoint is to be written anew since `due`.
+fn is_due(entry: Option<&Entry>, due: Instant) -> bool {
+    entry.is_some_and(|entry| entry.refresh == Some(due) && entry.pending().is_none())
 }
 
 impl Core {

@@ -4,6 +4,12 @@
 //! The queue holds keys only. What is written is decided when a key's turn
 //! comes, so any number of changes to one record make one write, and a record
 //! has at most one write under way.
+//!
+//! A store that cannot take a write is away, or it is that one record's fault
+//! (something on the way to the store chokes on it). One record alone proves
+//! nothing: the store is away once two have failed and nothing was answered in
+//! between. A record that failed again though others were answered since is to
+//! blame itself from then on: it waits by itself, and holds nobody up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
@@ -29,7 +35,7 @@ pub enum Ended {
     Conflict,
     /// The store will not take this record for now.
     Refused,
-    /// The store is away: this and every other write waits.
+    /// Nothing was answered, or that nothing can be written now.
     Unavailable,
 }
 
@@ -41,8 +47,14 @@ pub struct Queue<K> {
     waiting: BTreeMap<(Instant, u64), K>,
     /// All keys, by the time they came.
     arrivals: BTreeSet<(Instant, u64)>,
+    /// Writes under way, but for those of records that are to blame themselves.
     in_flight: usize,
     serial: u64,
+    /// How many writes the store has answered.
+    answers: u64,
+    /// The record, not known to be to blame, that failed first since the last
+    /// answer.
+    doubted: Option<K>,
     /// Failures in a row for which the store itself was to blame.
     outage: u32,
     /// While the store is away nothing is tried before this.
@@ -55,6 +67,10 @@ struct Slot {
     arrival: (Instant, u64),
     due: (Instant, u64),
     failures: u32,
+    /// How many writes the store had answered when this one failed.
+    failed_at: Option<u64>,
+    /// Whether it failed again though others were answered: it is to blame.
+    to_blame: bool,
     state: SlotState,
 }
 
@@ -76,6 +92,8 @@ impl<K: Clone + Eq + Hash> Queue<K> {
             arrivals: BTreeSet::new(),
             in_flight: 0,
             serial: 0,
+            answers: 0,
+            doubted: None,
             outage: 0,
             paused_until: None,
             random,
@@ -100,6 +118,8 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 arrival: place,
                 due: place,
                 failures: 0,
+                failed_at: None,
+                to_blame: false,
                 state: SlotState::Waiting,
             },
         );
@@ -135,7 +155,7 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         let key = first.remove();
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.state = SlotState::InFlight;
-            self.in_flight += 1;
+            self.in_flight += usize::from(!slot.to_blame);
         }
         Some(key)
     }
@@ -146,19 +166,17 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         let Some(slot) = self.slots.get_mut(key) else {
             return true;
         };
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(usize::from(!slot.to_blame));
         match how {
-            // Those that fail together are one failure.
-            Ended::Unavailable if self.paused_until.is_none_or(|until| now >= until) => {
-                self.outage = self.outage.saturating_add(1);
-                let wait = spread(backoff(self.outage, LONGEST_PAUSE), &mut self.random);
-                self.paused_until = Some(now + wait);
-            }
-            Ended::Unavailable | Ended::Needless => {}
             Ended::Done | Ended::Conflict | Ended::Refused => {
+                self.answers += 1;
+                self.doubted = None;
                 self.outage = 0;
                 self.paused_until = None;
+                slot.to_blame = false;
+                slot.failed_at = None;
             }
+            Ended::Unavailable | Ended::Needless => {}
         }
         let wait = match how {
             Ended::Done | Ended::Needless if slot.state != SlotState::Again => {
@@ -170,7 +188,30 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 slot.failures = 0;
                 Duration::ZERO
             }
-            Ended::Unavailable => Duration::ZERO,
+            Ended::Unavailable => {
+                let before = slot.failed_at.replace(self.answers);
+                slot.to_blame |= before.is_some_and(|before| before < self.answers);
+                let alone = self.doubted.as_ref().is_none_or(|doubted| doubted == key);
+                if slot.to_blame || (alone && self.outage == 0) {
+                    slot.failures = slot.failures.saturating_add(1);
+                    let longest = match slot.to_blame {
+                        true => LONGEST_WAIT,
+                        false => LONGEST_PAUSE,
+                    };
+                    if !slot.to_blame {
+                        self.doubted = Some(key.clone());
+                    }
+                    spread(backoff(slot.failures, longest), &mut self.random)
+                } else {
+                    // Those that fail together are one failure.
+                    if self.paused_until.is_none_or(|until| now >= until) {
+                        self.outage = self.outage.saturating_add(1);
+                        let wait = backoff(self.outage, LONGEST_PAUSE);
+                        self.paused_until = Some(now + spread(wait, &mut self.random));
+                    }
+                    Duration::ZERO
+                }
+            }
             Ended::Conflict | Ended::Refused => {
                 slot.failures = slot.failures.saturating_add(1);
                 // The first conflict is the usual one: somebody was faster.
@@ -227,9 +268,16 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         })
     }
 
-    /// Whether the store failed at the last attempt.
+    /// Whether the store failed at the last attempt, as far as that is not the
+    /// fault of a record.
     #[must_use]
     pub fn store_is_away(&self) -> bool {
+        self.is_paused() || self.doubted.is_some()
+    }
+
+    /// Whether nothing is to be written because the store is certainly away.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
         self.outage > 0
     }
 }
@@ -292,8 +340,9 @@ mod tests {
         assert_eq!(queue.take(now), Some("a"));
         assert_eq!(queue.take(now), Some("b"));
         queue.ended(&"a", Ended::Unavailable, now);
-        assert_eq!(queue.next_due(), None, "the other one under way decides");
+        assert!(queue.store_is_away() && !queue.is_paused());
         queue.ended(&"b", Ended::Unavailable, now);
+        assert!(queue.is_paused());
         assert_eq!(queue.take(now), None);
         let mut probed = BTreeSet::new();
         for _ in 0..20 {
@@ -311,6 +360,103 @@ mod tests {
         queue.ended(&back, Ended::Done, now);
         assert!(!queue.store_is_away());
         assert!(queue.take(now).is_some() && queue.take(now).is_some());
+    }
+
+    /// Takes and ends everything that is due, until there is nothing more.
+    fn answer(queue: &mut Queue<&'static str>, now: Instant) -> Vec<&'static str> {
+        let taken = std::iter::from_fn(|| {
+            let key = queue.take(now)?;
+            let how = match key {
+                "bad" => Ended::Unavailable,
+                _ => Ended::Done,
+            };
+            queue.ended(&key, how, now);
+            Some(key)
+        });
+        taken.collect()
+    }
+
+    #[test]
+    fn a_record_that_always_fails_is_to_blame_itself_and_holds_nobody_up() {
+        let (mut queue, mut now) = queue();
+        queue.push(&"bad", now);
+        assert_eq!(answer(&mut queue, now), ["bad"]);
+        assert!(queue.store_is_away(), "nothing else was tried");
+        queue.push(&"good", now);
+        assert_eq!(answer(&mut queue, now), ["good"], "without a pause");
+        assert!(!queue.store_is_away());
+        let mut tries = 0;
+        for _ in 0..600 {
+            now += SECOND;
+            queue.push(&"good", now);
+            let answered = answer(&mut queue, now);
+            assert!(answered.contains(&"good"), "{answered:?}");
+            assert!(!queue.store_is_away());
+            tries += answered.len() - 1;
+        }
+        assert!((12..40).contains(&tries), "{tries} tries in 10 minutes");
+        assert!(queue.oldest_age(now) >= 600 * SECOND);
+    }
+
+    #[test]
+    fn a_write_that_hangs_holds_nobody_up_while_it_does() {
+        let (mut queue, mut now) = queue();
+        for _ in 0..10 {
+            queue.push(&"bad", now);
+            now = queue.next_due().unwrap().max(now);
+            assert_eq!(queue.take(now), Some("bad"));
+            for _ in 0..10 {
+                now += SECOND;
+                queue.push(&"good", now);
+                assert_eq!(queue.take(now), Some("good"));
+                queue.ended(&"good", Ended::Done, now);
+            }
+            queue.ended(&"bad", Ended::Unavailable, now);
+            assert!(!queue.is_paused());
+        }
+    }
+
+    #[test]
+    fn a_record_to_blame_hides_no_outage_and_makes_none() {
+        let (mut queue, mut now) = queue();
+        queue.push(&"bad", now);
+        queue.push(&"good", now);
+        answer(&mut queue, now);
+        now += SECOND;
+        assert_eq!(answer(&mut queue, now), ["bad"]);
+        assert!(!queue.store_is_away());
+        queue.push(&"a", now);
+        queue.take(now);
+        queue.ended(&"a", Ended::Unavailable, now);
+        assert!(queue.store_is_away() && !queue.is_paused());
+        queue.push(&"b", now);
+        queue.take(now);
+        queue.ended(&"b", Ended::Unavailable, now);
+        assert!(queue.is_paused());
+        now += LONGEST_WAIT * 2;
+        // The one to blame is no obstacle to who finds out that the store is back.
+        while let Some(key) = queue.take(now)
+            && key != "bad"
+        {
+            queue.ended(&key, Ended::Unavailable, now);
+            now = queue.next_due().unwrap().max(now);
+        }
+        now += LONGEST_WAIT;
+        let other = queue.take(now).unwrap();
+        queue.ended(&other, Ended::Done, now);
+        assert!(!queue.store_is_away());
+    }
+
+    #[test]
+    fn one_record_alone_is_tried_again_within_seconds_while_the_store_is_away() {
+        let (mut queue, mut now) = queue();
+        queue.push(&"bad", now);
+        for _ in 0..50 {
+            now = queue.next_due().unwrap().max(now);
+            assert_eq!(answer(&mut queue, now), ["bad"]);
+            assert!(queue.store_is_away());
+        }
+        assert!(queue.next_due().unwrap() - now <= LONGEST_PAUSE.mul_f64(1.25));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! This replica's own lease, by which it vouches for what it holds: when it is
 //! written, and with what. Pure, like all of [`Core`].
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,10 @@ const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// A renewal that failed is tried again after this part of the interval.
 const RETRY: u32 = 5;
 
+/// So many writes of the own lease are remembered: twice as many as its validity
+/// has renewals.
+const WRITES_KNOWN: usize = 2 * RENEWALS as usize;
+
 /// How this replica shares its store with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sharing {
@@ -27,23 +32,52 @@ pub struct Sharing {
 }
 
 /// The state of the own lease.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Vouch {
     /// At which revision the store holds it.
     revision: Option<Revision>,
     /// When it was last handed out to be written.
     written: Option<Instant>,
+    /// The last writes of it that were made, with the counted times at which they
+    /// were begun: whatever has a later revision was written after that.
+    made: VecDeque<(Revision, Instant)>,
+    /// The same of the one under way.
+    begun: Option<Instant>,
     /// When it is to be written; none means now.
     due: Option<Instant>,
     /// Whether other suspects are to be told than were.
     changed: bool,
     /// Failures in a row.
     failures: u32,
+    /// When it was last renewed; the start of this process before the first time.
+    renewed: Instant,
+    /// Why it was not renewed at the last attempt, if so.
+    failure: Option<String>,
+    /// When an endpoint was last written instead.
+    stood_in: Option<Instant>,
     /// Times that somebody else had changed it.
     pub(super) disturbed: u64,
 }
 
 impl Vouch {
+    /// The lease of a process that starts now.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            revision: None,
+            written: None,
+            made: VecDeque::new(),
+            begun: None,
+            due: None,
+            changed: false,
+            failures: 0,
+            renewed: now,
+            failure: None,
+            stood_in: None,
+            disturbed: 0,
+        }
+    }
+
     /// The nodes that are suspect are others than were told.
     pub fn suspects_changed(&mut self) {
         self.changed = true;
@@ -62,6 +96,34 @@ impl Core {
     fn vouch_interval(&self, validity: Duration) -> Duration {
         let many = self.living as f64 / RENEWALS_A_SECOND;
         (validity / RENEWALS).max(Duration::from_secs_f64(many))
+    }
+
+    /// Whether an endpoint is to be written instead of the own lease, which could
+    /// not be for half of its validity: that this replica lives shows by it as
+    /// well, so what it holds is not collected. As often as its lease would be.
+    pub(super) fn stand_in(&mut self, now: Now) -> bool {
+        let Some(sharing) = self.setup.sharing else {
+            return false;
+        };
+        let interval = self.vouch_interval(sharing.validity);
+        let vouch = &mut self.vouch;
+        let ago = |last: Instant| now.mono.saturating_duration_since(last);
+        let is_due = vouch.failure.is_some()
+            && ago(vouch.renewed) >= interval * RENEWALS / 2
+            && vouch.stood_in.is_none_or(|last| ago(last) >= interval);
+        if is_due {
+            vouch.stood_in = Some(now.mono);
+        }
+        is_due
+    }
+
+    /// Why the own lease was not renewed at the last attempt, if so, and for how
+    /// long it was not.
+    #[must_use]
+    pub fn unvouched(&self, now: Now) -> Option<(Duration, &str)> {
+        let why = self.vouch.failure.as_deref()?;
+        let ago = now.mono.saturating_duration_since(self.vouch.renewed);
+        Some((ago, why))
     }
 
     /// When the own lease is to be written, if the store is shared.
@@ -92,6 +154,7 @@ impl Core {
         };
         self.vouch.changed = false;
         self.vouch.written = Some(now.mono);
+        self.vouch.begun = Some(self.patience.counted(now.mono));
         let record = Record::Replica(Arc::new(record));
         Some(match self.vouch.revision {
             None => Write::Create(record),
@@ -110,11 +173,19 @@ impl Core {
             Ok(revision) => {
                 self.vouch.revision = self.vouch.revision.max(Some(*revision));
                 self.vouch.failures = 0;
+                if let Some(begun) = self.vouch.begun.take() {
+                    self.vouch.made.push_back((*revision, begun));
+                    let surplus = self.vouch.made.len().saturating_sub(WRITES_KNOWN);
+                    self.vouch.made.drain(..surplus);
+                }
+                self.vouch.renewed = now.mono;
+                self.vouch.failure = None;
                 interval.mul_f64(spread)
             }
             Err(error) => {
                 self.vouch.changed = true;
                 self.vouch.failures = self.vouch.failures.saturating_add(1);
+                self.vouch.failure = Some(error.to_string());
                 if let WriteError::Conflict(current) = error {
                     // At first it is what an earlier life of this process left.
                     self.vouch.disturbed += u64::from(self.vouch.revision.is_some());
@@ -142,11 +213,21 @@ impl Core {
             self.vouch.revision = self.vouch.revision.max(Some(revision));
             self.replicas.contact(now.mono);
         }
-        if self.is_ready() {
-            self.replicas.see_new(record, at);
-        } else {
-            self.replicas.see(record, at);
-        }
+        let after = self.written_after(revision).or_else(|| {
+            // Without writes of its own it can but believe that it is told in time.
+            let alone = self.vouch.failure.is_some() || self.vouch.made.is_empty();
+            (alone && self.is_ready()).then_some(at)
+        });
+        self.replicas.see(record, after);
+    }
+
+    /// What the store holds at `revision` was written after this, as far as the
+    /// own writes tell: that it is told now proves nothing, since the watch may
+    /// have been broken for long.
+    fn written_after(&self, revision: Revision) -> Option<Instant> {
+        let mut made = self.vouch.made.iter().rev();
+        made.find(|(own, _)| *own <= revision)
+            .map(|(_, begun)| *begun)
     }
 
     /// The watch tells that the lease of a replica is gone. The own one is made
@@ -172,7 +253,6 @@ impl Core {
 
     /// All leases of replicas that the store held at `revision`.
     pub(super) fn replicas_were_reset(&mut self, now: Now, all: &[Stored], revision: Revision) {
-        let at = self.patience.counted(now.mono);
         let own = Key::Replica(Arc::clone(&self.setup.identity));
         let mut records = Vec::new();
         let mut found = false;
@@ -182,12 +262,13 @@ impl Core {
                     found = true;
                     self.vouch.revision = self.vouch.revision.max(Some(stored.revision));
                 }
-                records.push(Arc::clone(record));
+                let after = self.written_after(stored.revision);
+                records.push((Arc::clone(record), after));
             }
         }
         if !found {
             self.vouch_was_deleted(now, revision);
         }
-        self.replicas.reset(&records, at);
+        self.replicas.reset(&records);
     }
 }

@@ -35,18 +35,22 @@ const PREFIX: &str = "tunnel-registry";
 pub enum Malformed {
     /// Nobody knows whose it is.
     #[error(
-        "annotation {IDENTITY} must be 1 to {MAX_HOLDER} bytes long; restore it, or delete the lease"
+        "annotation {IDENTITY} must be 1 to {MAX_HOLDER} bytes long; the replica, if it lives, restores it at its next renewal"
     )]
     Identity,
     /// Two identities.
-    #[error("spec.holderIdentity is {0:?} and must be empty or what annotation {IDENTITY} says")]
+    #[error(
+        "spec.holderIdentity is {0:?} and must be empty or what annotation {IDENTITY} says; the replica, if it lives, restores it at its next renewal"
+    )]
     Holder(String),
     /// Nothing is known about its validity.
-    #[error("spec.{0} is missing or out of range; the replica writes it anew when it is deleted")]
+    #[error(
+        "spec.{0} is missing or out of range; the replica, if it lives, restores it at its next renewal"
+    )]
     Field(&'static str),
     /// An annotation that cannot be read.
     #[error(
-        "annotation {SUSPECTS} must be a JSON array of at most {MAX_SUSPECTS} names; remove it"
+        "annotation {SUSPECTS} must be a JSON array of at most {MAX_SUSPECTS} names; the replica, if it lives, restores it at its next renewal"
     )]
     Suspects,
 }
@@ -92,14 +96,18 @@ pub fn from_record(record: &ReplicaRecord) -> Result<Lease, Unfit> {
 }
 
 /// The merge patch (RFC 7396) that makes the lease of the same identity hold
-/// `record`. What others put there is not touched.
+/// `record`, whatever became of its label and its identity. What others put there
+/// is not touched.
 ///
 /// # Errors
 /// When the record has what a lease cannot hold.
 pub fn patch(record: &ReplicaRecord) -> Result<Value, Unfit> {
     let Parts { spec, suspects } = parts(record)?;
     Ok(json!({
-        "metadata": { "annotations": { SUSPECTS: suspects } },
+        "metadata": {
+            "labels": { COMPONENT: REPLICA },
+            "annotations": { IDENTITY: record.identity, SUSPECTS: suspects },
+        },
         "spec": spec,
     }))
 }
@@ -234,7 +242,10 @@ mod tests {
         assert_eq!(
             patch(&stopped).unwrap(),
             json!({
-                "metadata": { "annotations": { SUSPECTS: null } },
+                "metadata": {
+                    "labels": { COMPONENT: REPLICA },
+                    "annotations": { IDENTITY: record().identity, SUSPECTS: null },
+                },
                 "spec": {
                     "holderIdentity": "",
                     "leaseDurationSeconds": 40,

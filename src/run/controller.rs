@@ -158,6 +158,7 @@ fn parts(work: &Work, stopping: &CancellationToken) -> Vec<Part> {
     let store = Part {
         name: "store",
         ready: work.ready(),
+        note: None,
     };
     vec![process(stopping), store]
 }

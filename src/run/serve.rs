@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::admin::{self, Admin, Part};
 use crate::args::{Serve, Store};
+use crate::backend::Backend;
 use crate::controller::collect;
 use crate::controller::plan::{Pace, Plan};
 use crate::kubernetes::pods;
@@ -69,6 +70,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         limits: args.limits.registry(),
         seed: fastrand::u64(..),
     };
+    let namespace = cluster.as_ref().map(|(_, namespace)| namespace.clone());
     let registry = Arc::new(Registry::new(setup, &backend, args.times.register_wait));
     // A store that others share is collected by the controller.
     let plan = sharing
@@ -98,8 +100,13 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
             Arc::new(move || pulse.check(Now::read()))
         },
         parts: {
-            let (registry, stopping) = (Arc::clone(&registry), supervisor.stopping());
-            Arc::new(move || vec![process(&stopping), read(&registry)])
+            let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
+            let (is_shared, stopping) = (sharing.is_some(), supervisor.stopping());
+            Arc::new(move || {
+                let mut parts = vec![process(&stopping), stored(&registry, &*backend)];
+                parts.extend(is_shared.then(|| vouched(&registry)));
+                parts
+            })
         },
         metrics: {
             let metrics = Arc::clone(&metrics);
@@ -224,6 +231,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         %listen,
         admin = %admin_listen,
         %store,
+        namespace,
         %identity,
         "started"
     );
@@ -255,19 +263,44 @@ pub(super) fn process(stopping: &CancellationToken) -> Part {
     Part {
         name: "process",
         ready,
+        note: None,
     }
 }
 
-/// Whether the store has been read: before that an answer would be a lie.
-fn read(registry: &Registry) -> Part {
-    let ready = if registry.figures().ready {
-        Ok(())
-    } else {
-        Err("the store has not been read yet".to_owned())
+/// Whether the store has been read: before that an answer would be a lie. That it
+/// takes no writes is no reason not to be asked: they are kept.
+fn stored(registry: &Registry, backend: &dyn Backend) -> Part {
+    let ready = match (registry.figures().ready, backend.trouble()) {
+        (true, _) => Ok(()),
+        (false, None) => Err("it has not been read yet".to_owned()),
+        (false, Some(why)) => Err(format!("it has not been read yet: {why}")),
+    };
+    let unwritten = registry
+        .unwritten()
+        .map(|why| format!("it takes no writes: {why}"));
+    let unread = || {
+        backend
+            .trouble()
+            .map(|why| format!("it tells no changes: {why}"))
     };
     Part {
         name: "store",
+        note: unwritten.or_else(unread).filter(|_| ready.is_ok()),
         ready,
+    }
+}
+
+/// Whether others see that this replica lives.
+fn vouched(registry: &Registry) -> Part {
+    let unvouched = registry.unvouched();
+    let note = unvouched.map(|(time, why)| {
+        let seconds = time.as_secs();
+        format!("not renewed for {seconds} s, so others doubt what this replica holds: {why}")
+    });
+    Part {
+        name: "lease",
+        ready: Ok(()),
+        note,
     }
 }
 

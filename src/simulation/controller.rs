@@ -25,6 +25,8 @@ pub struct Controller {
     pub acts: bool,
     /// Deletes that were not answered yet.
     deletes: usize,
+    /// The leases as they were last read.
+    read: Vec<Arc<ReplicaRecord>>,
 }
 
 impl Controller {
@@ -34,6 +36,7 @@ impl Controller {
             plan: None,
             acts,
             deletes: 0,
+            read: Vec::new(),
         }
     }
 }
@@ -52,9 +55,11 @@ impl World {
         };
         let now = self.now_of(client).mono;
         let plan = ClusterPlan::new(pace, self.settings.orphan_for, now);
+        self.answers.remove(&client);
         let controller = self.controller(client);
         controller.plan = Some(plan);
         controller.deletes = 0;
+        controller.read.clear();
         let life = self.clients[client].life;
         let at = self.soon(1_000);
         self.agenda.put(at, Event::Tick(client, life));
@@ -79,21 +84,33 @@ impl World {
     pub fn listed(&mut self, client: ClientId, listed: Option<Vec<Arc<ReplicaRecord>>>) {
         let now = self.now_of(client);
         let mutation = self.mutation;
+        if let Some(listed) = &listed {
+            self.leases_were_read(client, listed);
+        }
         let listed = match mutation {
             Some(Mutation::ComparesWallClocks) => listed.map(|all| worn(mutation, all, now)),
             _ => listed,
         };
         let controller = self.controller(client);
         let (Some(listed), Some(plan)) = (listed, &mut controller.plan) else {
+            if mutation == Some(Mutation::CountsOutages)
+                && let Some(plan) = &mut controller.plan
+            {
+                plan.contact(now.mono, &controller.read);
+            }
             self.rest(client);
             return;
         };
         plan.contact(now.mono, &listed);
+        if mutation == Some(Mutation::CountsOutages) {
+            controller.read = listed;
+        }
         let due = match controller.acts {
             true => plan.take_due(now.mono),
             false => Vec::new(),
         };
         controller.deletes = due.len();
+        self.no_orphan_goes_early(client, &due);
         if due.is_empty() {
             self.rest(client);
         }

@@ -20,15 +20,18 @@ pub enum Mutation {
     /// Replicas and controllers compare wall clocks: a lease that is too old by
     /// their own has run out.
     ComparesWallClocks,
+    /// Controllers count the time in which they cannot read the replicas' leases.
+    CountsOutages,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::BlindWrites,
         Self::TakesOverEarly,
         Self::ForgetsGhosts,
         Self::ComparesWallClocks,
+        Self::CountsOutages,
     ];
 }
 

@@ -7,6 +7,7 @@
 mod agreement;
 mod dead;
 mod live;
+pub mod patient;
 pub mod rates;
 mod routing;
 mod withdrawn;

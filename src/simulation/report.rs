@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use crate::simulation::agenda::Time;
 
@@ -50,17 +51,24 @@ pub struct Report {
     pub counts: Counts,
 }
 
-/// The last events of a schedule.
+/// The last events of a schedule, and a hash of all.
 #[derive(Debug, Default)]
-pub struct History(VecDeque<(Time, String)>);
+pub struct History(VecDeque<(Time, String)>, DefaultHasher);
 
 impl History {
     /// Something happened.
     pub fn push(&mut self, at: Time, text: String) {
+        (at, &text).hash(&mut self.1);
         self.0.push_back((at, text));
         if self.0.len() > TOLD {
             self.0.pop_front();
         }
+    }
+
+    /// The same for the same events, and hardly for others.
+    #[cfg(test)]
+    pub fn hash(&self) -> u64 {
+        self.1.finish()
     }
 }
 

@@ -55,6 +55,8 @@ impl Settings {
             _ => random.usize(1..=most),
         };
         let (rough, longest) = match small {
+            // Some outages outlast a lease and the wait of an orphan together.
+            true if random.u8(0..8) == 0 => (random.u64(200..=400), 400),
             true => (random.u64(60..=300), random.u64(5..=120)),
             false => (random.u64(600..=2_400), random.u64(10..=900)),
         };

@@ -48,3 +48,25 @@ fn forgetting_what_has_gone_is_found() {
 fn comparing_wall_clocks_is_found() {
     found(Mutation::ComparesWallClocks);
 }
+
+#[test]
+fn counting_outages_is_found() {
+    found(Mutation::CountsOutages);
+}
+
+#[test]
+fn a_schedule_is_a_function_of_its_seed() {
+    let trace = |seed| {
+        let mut world = World::new(seed, Size::Small, None, true);
+        world.run();
+        world.history.unwrap().hash()
+    };
+    let traces: std::collections::BTreeSet<u64> = (0..20)
+        .map(|seed| {
+            let first = trace(seed);
+            assert_eq!(trace(seed), first, "seed {seed}");
+            first
+        })
+        .collect();
+    assert_eq!(traces.len(), 20, "each seed has its own");
+}

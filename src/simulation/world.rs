@@ -14,6 +14,7 @@ use crate::simulation::controller::Controller;
 use crate::simulation::gost::Gost;
 use crate::simulation::mutation::Mutation;
 use crate::simulation::pods::PodLog;
+use crate::simulation::promises::patient::Answers;
 use crate::simulation::promises::rates::Rates;
 use crate::simulation::replica::Replica;
 use crate::simulation::report::{Counts, History, Report, Violation};
@@ -50,6 +51,8 @@ pub struct World {
     /// The endpoints that are kept by hand, and when they were made.
     pub statics: BTreeMap<EndpointKey, Time>,
     pub rates: Rates,
+    /// What controllers were answered.
+    pub answers: BTreeMap<ClientId, Answers>,
     pub counts: Counts,
     pub history: Option<History>,
     pub violation: Option<Violation>,
@@ -85,6 +88,7 @@ impl World {
             truths: BTreeMap::new(),
             statics: BTreeMap::new(),
             rates: Rates::default(),
+            answers: BTreeMap::new(),
             counts: Counts::default(),
             history: history.then(History::default),
             violation: None,

@@ -18,15 +18,11 @@ use super::catalogue::Version;
 use super::holders::Holders;
 use super::object::{Object, Seen, revision};
 use crate::backend::Revision;
+use crate::kubernetes::reopen::{PAGE, PAGE_TIMEOUT};
 use crate::kubernetes::{CALL_TIMEOUT, Failure, call};
 
 /// Who wrote a field, as `managedFields` tells it.
 const MANAGER: &str = "tunnel-registry-plugin";
-/// How many objects a page of a list has: some 1 MiB.
-const PAGE: u32 = 500;
-/// How long a page may take. The API server lets lists wait for each other up to
-/// 15 s (`--request-timeout` / 4) before it turns them away.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The name of an object that is never made: it has no hash.
 const NOBODY: &str = "nobody";
 

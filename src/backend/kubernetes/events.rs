@@ -15,13 +15,8 @@ use super::api::{Api, version_of};
 use super::holders::Holders;
 use super::object::{Object, Seen};
 use crate::backend::Revision;
+use crate::kubernetes::reopen::lasting;
 use crate::kubernetes::{CALL_TIMEOUT, Failure};
-
-/// The API server is asked to end a watch after so many seconds, at random so
-/// that the watches of many replicas do not end together.
-const SECONDS: std::ops::RangeInclusive<u32> = 60..=120;
-/// A watch that has not ended so much later hangs.
-const MARGIN: Duration = Duration::from_secs(15);
 
 /// One thing that is told.
 #[derive(Debug)]
@@ -63,8 +58,7 @@ enum What {
 impl Events {
     /// Watches from a version on.
     pub async fn open<K: Object>(api: &Api, from: Revision) -> Result<Self, Failure> {
-        let seconds = fastrand::u32(SECONDS);
-        let limit = Duration::from_secs(seconds.into()) + MARGIN;
+        let (seconds, limit) = lasting();
         let deadline = Instant::now() + limit;
         let params = WatchParams {
             label_selector: K::SELECTOR.map(Into::into),

@@ -20,13 +20,11 @@ use super::holders::Holders;
 use super::object::Object;
 use super::problems::MAX_PROBLEMS;
 use super::shared::Shared;
-use crate::backend::follow::{LONGEST_WAIT, Pauses};
 use crate::backend::{Change, Revision, WatchError};
+use crate::causes::Causes;
 use crate::kubernetes::Failure;
-
-/// How often a watch may be refused in a row before everything is listed again:
-/// the version to go on from may be what is wrong.
-const REFUSALS: u32 = 3;
+use crate::kubernetes::reopen::Reopen;
+use crate::time::Now;
 
 /// Everything of a kind, then every change. Never ends, never fails: it tells a
 /// [`Change::Reset`] again where it may have missed something.
@@ -39,8 +37,8 @@ pub(super) fn mirror<K: Object>(
         shared,
         state: State::Lost,
         holders: Holders::default(),
-        pauses: Pauses::new(),
-        refusals: 0,
+        reopen: Reopen::new(),
+        causes: Causes::new(),
     };
     stream::unfold(mirror, |mut mirror| async move {
         let changes = mirror.next::<K>().await;
@@ -55,8 +53,8 @@ struct Mirror {
     shared: Shared,
     state: State,
     holders: Holders,
-    pauses: Pauses,
-    refusals: u32,
+    reopen: Reopen,
+    causes: Causes,
 }
 
 enum State {
@@ -65,7 +63,7 @@ enum State {
     /// Everything up to a version is known.
     Knows(Known),
     /// Changes are told as they happen.
-    Hears(Known, Events, Instant),
+    Hears(Known, Events),
 }
 
 struct Known {
@@ -83,24 +81,25 @@ impl Mirror {
                         self.state = State::Knows(known);
                         return vec![reset];
                     }
-                    Err(failure) => self.pause::<K>(&failure).await,
+                    Err(failure) => {
+                        self.broke::<K>(&failure).await;
+                    }
                 },
                 State::Knows(known) => match Events::open::<K>(&self.api, known.revision).await {
-                    Ok(events) => self.state = State::Hears(known, events, Instant::now()),
-                    Err(failure) => self.broke::<K>(known, &failure).await,
-                },
-                State::Hears(mut known, mut events, since) => {
-                    let event = events.next::<K>(&mut self.holders).await;
-                    // A watch that lived is not to blame for its end.
-                    let has_lived = since.elapsed() >= LONGEST_WAIT;
-                    if has_lived {
-                        self.pauses.reset();
+                    Ok(events) => {
+                        self.reopen.opened(Instant::now());
+                        self.state = State::Hears(known, events);
                     }
-                    match event {
+                    Err(failure) => self.goes_on::<K>(known, &failure).await,
+                },
+                State::Hears(mut known, mut events) => {
+                    match events.next::<K>(&mut self.holders).await {
                         Ok(Some(event)) => {
-                            self.refusals = 0;
+                            self.reopen.told();
+                            self.causes.mended();
+                            self.shared.trouble(K::KIND, None);
                             if let Ok(changes) = self.apply::<K>(&mut known, event) {
-                                self.state = State::Hears(known, events, since);
+                                self.state = State::Hears(known, events);
                                 if !changes.is_empty() {
                                     return changes;
                                 }
@@ -108,11 +107,9 @@ impl Mirror {
                         }
                         Ok(None) => {
                             self.state = State::Knows(known);
-                            if !has_lived {
-                                sleep(self.pauses.next()).await;
-                            }
+                            sleep(self.reopen.ended(Instant::now())).await;
                         }
-                        Err(failure) => self.broke::<K>(known, &failure).await,
+                        Err(failure) => self.goes_on::<K>(known, &failure).await,
                     }
                 }
             }
@@ -129,6 +126,7 @@ impl Mirror {
         all.extend(catalogue.others());
         let catalogue = self.shared.replace(K::KIND, catalogue);
         tell_problems::<K>(&mut catalogue.lock());
+        self.shared.trouble(K::KIND, None);
         let reset = Change::Reset(K::KIND, all, revision);
         Ok((
             reset,
@@ -151,26 +149,24 @@ impl Mirror {
         Ok(changes)
     }
 
-    /// A watch broke, or could not be opened.
-    async fn broke<K: Object>(&mut self, known: Known, failure: &Failure) {
-        self.refusals = match failure {
-            // The server was not there to refuse anything.
-            Failure::Unavailable(_) => self.refusals,
-            Failure::Absent | Failure::Conflict | Failure::Refused(_) => self.refusals + 1,
-            Failure::Expired => REFUSALS,
-        };
-        if self.refusals < REFUSALS {
+    /// A watch broke, or could not be opened: it goes on where it was, unless
+    /// the version is what was refused.
+    async fn goes_on<K: Object>(&mut self, known: Known, failure: &Failure) {
+        if self.broke::<K>(failure).await {
             self.state = State::Knows(known);
-        } else {
-            self.refusals = 0;
         }
-        self.pause::<K>(failure).await;
     }
 
-    async fn pause<K: Object>(&mut self, failure: &Failure) {
-        let pause = self.pauses.next();
-        tracing::warn!(again_in = ?pause, "the watch of {}s broke: {failure}", K::WORD);
-        sleep(pause).await;
+    /// Waits after a failure. Returns whether it goes on where it was.
+    async fn broke<K: Object>(&mut self, failure: &Failure) -> bool {
+        let next = self.reopen.broke(failure, Instant::now());
+        let failure = failure.to_string();
+        if self.causes.is_news(&failure, Now::read().mono) {
+            tracing::warn!(again_in = ?next.pause, "the watch of {}s broke: {failure}", K::WORD);
+        }
+        self.shared.trouble(K::KIND, Some(failure));
+        sleep(next.pause).await;
+        next.goes_on
     }
 }
 

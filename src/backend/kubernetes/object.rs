@@ -28,6 +28,9 @@ pub(super) trait Object:
     const SELECTOR: Option<&'static str>;
     /// What a person calls one.
     const WORD: &'static str;
+    /// Whether what has the name of a record is made to hold it, whatever it is:
+    /// nobody else has any business there.
+    const RESTORED: bool;
 
     /// The object for a record, complete as it is created.
     fn from_record(record: &Record) -> Result<Self, String>;
@@ -47,6 +50,7 @@ impl Object for TunnelEndpoint {
     const KIND: Kind = Kind::Endpoint;
     const SELECTOR: Option<&'static str> = None;
     const WORD: &'static str = "tunnelendpoint";
+    const RESTORED: bool = false;
 
     fn from_record(record: &Record) -> Result<Self, String> {
         match record {
@@ -84,6 +88,7 @@ impl Object for Lease {
     const KIND: Kind = Kind::Replica;
     const SELECTOR: Option<&'static str> = Some(replica_lease::SELECTOR);
     const WORD: &'static str = "lease";
+    const RESTORED: bool = true;
 
     fn from_record(record: &Record) -> Result<Self, String> {
         match record {

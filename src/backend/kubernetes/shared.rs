@@ -14,6 +14,8 @@ use crate::record::{Key, Kind};
 pub(super) struct Shared {
     endpoints: Slot,
     replicas: Slot,
+    /// Why each kind cannot be listed or watched now.
+    troubles: Arc<Mutex<[Option<String>; Kind::ALL.len()]>>,
 }
 
 type Slot = Arc<ArcSwap<Mutex<Catalogue>>>;
@@ -25,6 +27,7 @@ impl Shared {
         Self {
             endpoints: empty(Kind::Endpoint),
             replicas: empty(Kind::Replica),
+            troubles: Arc::default(),
         }
     }
 
@@ -49,6 +52,16 @@ impl Shared {
         let catalogue = Arc::new(Mutex::new(catalogue));
         slot.store(Arc::clone(&catalogue));
         catalogue
+    }
+
+    /// A kind cannot be listed or watched now, or can.
+    pub fn trouble(&self, kind: Kind, why: Option<String>) {
+        self.troubles.lock()[kind as usize] = why;
+    }
+
+    /// Why something cannot be listed or watched now.
+    pub fn any_trouble(&self) -> Option<String> {
+        self.troubles.lock().iter().flatten().next().cloned()
     }
 
     /// The objects that are not served.

@@ -35,6 +35,8 @@ enum Instead {
     Nothing,
     /// Nothing, but its name is taken: nothing can be created for now.
     Taken(String),
+    /// What was made of it by hand, at this revision: it is to be restored.
+    Mangled(Revision),
 }
 
 impl Writer {
@@ -72,8 +74,32 @@ impl Writer {
             Ok(revision) => Ok(revision),
             Err(Failure::Conflict) => match self.instead::<K>(&key, &canonical_name(&key)).await? {
                 Instead::Taken(why) => Err(WriteError::Refused(why)),
+                Instead::Mangled(revision) => self.restore::<K>(record, revision).await,
                 instead => Err(conflict(instead)),
             },
+            Err(failure) => Err(error(failure)),
+        }
+    }
+
+    /// Makes what has the name of a record hold it, if it is still at `revision`.
+    async fn restore<K: Object>(
+        &self,
+        record: &Record,
+        revision: Revision,
+    ) -> Result<Revision, WriteError> {
+        let name = canonical_name(&record.key());
+        let patch = patch_body::<K>(record, revision, self.owner.as_ref());
+        let patch = patch.map_err(WriteError::Refused)?;
+        let patched = self.api.patch::<K>(&name, patch).await;
+        match patched.and_then(|answer| version_of(&answer)) {
+            Ok(revision) => {
+                tracing::warn!(
+                    "{} {name} had been changed by hand, and is restored",
+                    K::WORD
+                );
+                Ok(revision)
+            }
+            Err(Failure::Conflict | Failure::Absent) => Err(WriteError::Conflict(None)),
             Err(failure) => Err(error(failure)),
         }
     }
@@ -108,6 +134,7 @@ impl Writer {
             Err(Failure::Conflict | Failure::Absent) => {
                 match self.instead::<K>(&key, &name).await? {
                     Instead::Taken(why) => Err(WriteError::Refused(why)),
+                    Instead::Mangled(revision) => self.restore::<K>(record, revision).await,
                     instead => Err(conflict(instead)),
                 }
             }
@@ -140,7 +167,7 @@ impl Writer {
             Err(Failure::Conflict) => match self.instead::<K>(key, &place.name).await? {
                 Instead::Record(stored) => Err(conflict(Instead::Record(stored))),
                 // What cannot be read is not served either.
-                Instead::Nothing | Instead::Taken(_) => gone,
+                Instead::Nothing | Instead::Taken(_) | Instead::Mangled(_) => gone,
             },
             Err(failure) => Err(error(failure)),
         }
@@ -153,12 +180,16 @@ impl Writer {
             Err(Failure::Absent) => return Ok(Instead::Nothing),
             Err(failure) => return Err(error(failure)),
         };
-        let word = K::WORD;
+        let (word, revision) = (K::WORD, seen.revision);
+        let is_usual = name == canonical_name(key);
         Ok(match &seen.found {
             Found::Record(_) if seen.key.as_ref() == Some(key) => match Seen::stored(seen) {
                 Some(stored) => Instead::Record(stored),
                 None => Instead::Nothing,
             },
+            Found::Record(_) | Found::Malformed(_) if K::RESTORED && is_usual => {
+                Instead::Mangled(revision)
+            }
             Found::Record(_) => Instead::Taken(format!(
                 "{word} {name} has another identity; delete it (kubectl delete {word} {name})"
             )),
@@ -166,7 +197,7 @@ impl Writer {
                 "{word} {name} is being deleted and waits for a finalizer; remove that from metadata.finalizers"
             )),
             Found::Malformed(why) => Instead::Taken(format!(
-                "{word} {name} is in the way and cannot be read: {why}; correct it, or delete it"
+                "{word} {name} is in the way (kubectl delete {word} {name} makes room): {why}"
             )),
         })
     }
@@ -175,7 +206,7 @@ impl Writer {
 fn conflict(instead: Instead) -> WriteError {
     WriteError::Conflict(match instead {
         Instead::Record(stored) => Some(Box::new(stored)),
-        Instead::Nothing | Instead::Taken(_) => None,
+        Instead::Nothing | Instead::Taken(_) | Instead::Mangled(_) => None,
     })
 }
 
@@ -184,8 +215,8 @@ pub(super) fn error(failure: Failure) -> WriteError {
     match failure {
         Failure::Refused(why) => WriteError::Refused(why),
         Failure::Unavailable(why) => WriteError::Unavailable(why),
-        other @ (Failure::Absent | Failure::Conflict | Failure::Expired) => {
-            WriteError::Unavailable(other.to_string())
+        Failure::Unreachable(_) | Failure::Absent | Failure::Conflict | Failure::Expired => {
+            WriteError::Unavailable(failure.to_string())
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Beside what was released, endpoints go whose holder has died (its own lease
 //! has run out, and nobody took them over for the orphan time), and those whose
-//! pod is gone. Time counts between two successful lists of the replicas'
+//! pod is gone. A holder that goes on writing endpoints has not died, whatever its
+//! lease says: it may be forbidden to write that. Time counts between two successful lists of the replicas'
 //! leases: a watch that is quiet proves nothing.
 //!
 //! With names that are UUIDs an endpoint takes about 350 bytes here, and 400 more
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::waits::{Waits, Wanted};
+use super::waits::{Mark, Waits, Wanted};
 use super::{Census, Due, Pace, Reason, released};
 use crate::backend::{Change, Stored, endpoint_keys};
 use crate::map::Map;
@@ -99,7 +100,12 @@ impl ClusterPlan {
     pub fn contact(&mut self, now: Instant, replicas: &[Arc<ReplicaRecord>]) {
         self.now = now;
         self.replicas.contact(now);
-        self.replicas.reset(replicas, now);
+        // Whether it has run out does not depend on when it was written.
+        let all: Vec<_> = replicas
+            .iter()
+            .map(|lease| (Arc::clone(lease), None))
+            .collect();
+        self.replicas.reset(&all);
         let time = self.replicas.time();
         let counted = time.counted();
         let mut turned = self.holders.look(&self.replicas);
@@ -164,6 +170,8 @@ impl ClusterPlan {
             return;
         };
         let key = &record.endpoint.key;
+        // What is met for the first time may have been written long ago.
+        let mut wrote = false;
         if let Some(id) = self.endpoints.id(key) {
             let endpoint = self.endpoints.get_mut(id);
             if endpoint.is(record) {
@@ -171,12 +179,16 @@ impl ClusterPlan {
                 self.judge(id);
                 return;
             }
+            wrote = endpoint.mark != Mark::of(&record.lease);
             // Its wait stays: whether that goes on is for the judge to say.
             self.take_out(id);
         }
         let id = self.endpoints.add(record, stored.revision);
         if let (Some(holder), false) = (&record.lease.holder, record.is_static) {
             self.replicas.expect(holder);
+            if wrote {
+                self.replicas.wrote(holder);
+            }
             self.holders.join(holder, id, &self.replicas);
         }
         self.judge(id);

@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{State, Work, count};
+use crate::causes::Causes;
 use crate::controller::notices::{About, Notice};
 use crate::controller::objects::{News, Problem};
 use crate::kubernetes::watch::{Told, watch};
@@ -42,11 +43,17 @@ impl Work {
         let namespace = &self.setup.namespace;
         let api = Api::namespaced_with(self.client.clone(), namespace, &resource);
         let mut told = watch::<DynamicObject>(api);
+        let mut causes = Causes::new();
         while let Some(Some(told)) = stop.run_until_cancelled(told.next()).await {
             match told {
-                Ok(told) => self.heard(told),
+                Ok(told) => {
+                    causes.mended();
+                    self.heard(told);
+                }
                 Err(broken) => {
-                    tracing::warn!(again_in = ?broken.again_in, "the watch of TunnelEndpoints broke: {broken}");
+                    if causes.is_news(&broken.to_string(), Now::read().mono) {
+                        tracing::warn!(again_in = ?broken.again_in, "the watch of TunnelEndpoints broke: {broken}");
+                    }
                     if let Some(unread) = &mut self.state.lock().unread {
                         *unread = format!("the TunnelEndpoints cannot be listed: {broken}");
                     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::backend::kubernetes::testing::{Server, pair, status};
+use crate::kubernetes::reopen::REFUSALS;
 use crate::resources::TunnelEndpoint;
 
 type Stream = BoxStream<'static, Result<Told<DynamicObject>, Broken>>;

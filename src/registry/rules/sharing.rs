@@ -295,3 +295,115 @@ async fn what_is_made_static_by_hand_stays_static() {
         assert_eq!(c.health(0, &a).unwrap(), "healthy");
     }
 }
+
+#[tokio::test]
+async fn after_an_outage_leases_are_written_as_fast_as_is_needed_and_no_faster() {
+    let mut c = Cluster::new(1).await;
+    let gosts: Vec<_> = (0..600).map(|at| gost(1, &at.to_string())).collect();
+    for chunk in gosts.chunks(100) {
+        chunk.iter().for_each(|gost| c.register(0, gost));
+        c.pass(1, |_, _| {}).await;
+    }
+    let renewing = |second: u64, c: &mut Cluster| {
+        if second.is_multiple_of(15) {
+            gosts.iter().for_each(|gost| c.renew(0, gost));
+        }
+    };
+    c.pass(300, renewing).await;
+    // Two thirds of the leases, which are of 180 s by now.
+    c.replicas[0].connected = false;
+    c.pass(120, renewing).await;
+    c.replicas[0].connected = true;
+    let mut fastest = 0;
+    for _ in 0..60 {
+        let before = c.replicas[0].writes;
+        c.pass(1, renewing).await;
+        fastest = fastest.max(c.replicas[0].writes - before);
+    }
+    assert!((11..=80).contains(&fastest), "{fastest} writes in a second");
+    for gost in &gosts {
+        let lease = c.record(gost).await.lease.clone();
+        let age = c.now.wall.duration_since(lease.renew_time);
+        assert!(age.as_secs() < 120, "written {age:?} ago");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_cannot_renew_its_lease_shows_by_an_endpoint_that_it_lives() {
+    let mut c = Cluster::new(2).await;
+    let a = gost(1, "a");
+    c.register(0, &a);
+    let others: Vec<_> = (0..1_000).map(|at| gost(2, &at.to_string())).collect();
+    others.iter().for_each(|gost| c.register(1, gost));
+    let renewing = |second: u64, c: &mut Cluster| {
+        if second.is_multiple_of(15) {
+            c.renew(0, &a);
+            others.iter().for_each(|gost| c.renew(1, gost));
+        }
+    };
+    let age = async |c: &Cluster| {
+        let renew_time = c.record(&a).await.lease.renew_time;
+        c.now.wall.duration_since(renew_time).as_secs()
+    };
+    c.pass(200, renewing).await;
+    c.replicas[0].may_vouch = false;
+    c.pass(25, renewing).await;
+    let mut oldest = 0;
+    for _ in 0..60 {
+        c.pass(1, renewing).await;
+        oldest = oldest.max(age(&c).await);
+    }
+    assert!(oldest <= 12, "{oldest} s without a sign of life");
+    let (ago, why) = c.replicas[0].core.unvouched(c.now).unwrap();
+    assert!(
+        ago.as_secs() >= 80 && why.contains("quota"),
+        "{ago:?} {why}"
+    );
+    assert_eq!(holder(&c, &a).await, "r0");
+    // What else it writes is as little as before.
+    c.replicas[0].may_vouch = true;
+    c.pass(15, renewing).await;
+    assert!(c.replicas[0].core.unvouched(c.now).is_none());
+    c.pass(30, renewing).await;
+    assert!(age(&c).await >= 30);
+    assert_eq!(c.health(1, &a).unwrap(), "healthy");
+}
+
+#[tokio::test]
+async fn a_lease_that_is_told_late_or_listed_anew_is_not_taken_for_fresh() {
+    for relists in [true, false] {
+        let mut c = Cluster::new(2).await;
+        let a = gost(1, "a");
+        c.register(0, &a);
+        c.pass(15, |_, _| {}).await;
+        assert_eq!(c.health(1, &a).unwrap(), "healthy");
+        // The second hears nothing while the first renews its lease, and dies.
+        c.replicas[1].connected = false;
+        c.pass(30, |_, _| {}).await;
+        c.replicas[0].alive = false;
+        c.pass(300, |_, _| {}).await;
+        assert_eq!(c.health(1, &a).unwrap(), "holder-silent");
+        if relists {
+            c.relist(1);
+        }
+        c.replicas[1].connected = true;
+        for second in 0..60 {
+            c.pass(1, |_, _| {}).await;
+            let health = c.health(1, &a).unwrap();
+            assert_eq!(health, "holder-silent", "{second} s, relists: {relists}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_relist_makes_no_living_replica_doubtful() {
+    let mut c = Cluster::new(2).await;
+    let a = gost(1, "a");
+    c.register(0, &a);
+    c.pass(15, |_, _| {}).await;
+    for second in 0..60 {
+        c.relist(1);
+        c.pass(1, |_, c| c.renew(0, &a)).await;
+        assert_eq!(c.health(1, &a).unwrap(), "healthy", "after {second} s");
+    }
+}

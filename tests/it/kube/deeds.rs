@@ -95,11 +95,15 @@ async fn everything_that_is_granted_is_used_and_nothing_else_asked_for() {
 
     // Its Lease is left behind, and goes.
     first.stop().await;
+    // One that stays gets a status.
+    let stays = service(4);
+    b.register(&stays).await.unwrap();
     for (account, patience) in [
         (Account::Plugin, Duration::from_secs(30)),
         (Account::Controller, LONG),
     ] {
         until_within(patience, "all rights are used", async || {
+            b.renew(&stays).await.unwrap();
             let deeds = env.deeds(account);
             assert!(deeds.forbidden.is_empty(), "{deeds:?}");
             let unused: Vec<_> = account.granted().difference(&deeds.used).cloned().collect();

@@ -295,3 +295,26 @@ async fn others_may_apply_to_what_a_replica_writes() {
     assert_eq!(object.metadata.labels.unwrap()["team"], "printing");
     replica.stop().await;
 }
+
+#[tokio::test]
+async fn a_namespace_that_is_not_there_is_told_by_readyz() {
+    let env = Env::start().await;
+    let product = Product::new(&env);
+    let mut setup = product.replica(1).await.flags("--namespace never-made");
+    // The product's own account may not even ask there.
+    let kubeconfig = env.kubeconfig().into();
+    setup.environment.push(("KUBECONFIG", kubeconfig));
+    let replica = setup.start().await;
+    until("it tells that the namespace is missing", async || {
+        let (status, text) = replica.admin("/readyz").await;
+        assert!(status.is_success(), "it serves: {text}");
+        match text.contains("lease: ready, but not renewed")
+            && text.contains("there is no namespace never-made; create it")
+        {
+            true => Ok(()),
+            false => Err(text),
+        }
+    })
+    .await;
+    replica.stop().await;
+}

@@ -12,6 +12,7 @@ use super::*;
 use crate::backend::contract::record;
 use crate::backend::kubernetes::{Kubernetes, Settings};
 use crate::backend::{Backend as _, Stored};
+use crate::kubernetes::reopen::REFUSALS;
 use crate::record::{Kind, Record};
 use crate::resources::TunnelEndpoint;
 

@@ -103,6 +103,64 @@ async fn a_release_removes_what_a_takeover_puts_back() {
     assert!(!object.annotations().contains_key(RELEASED));
 }
 
+/// What a replica does with its lease: once, and again should it have been changed.
+async fn vouch(store: &Kubernetes, lease: &Record, known: Option<Revision>) -> Revision {
+    let mut write = match known {
+        None => Write::Create(lease.clone()),
+        Some(revision) => Write::Put(lease.clone(), revision),
+    };
+    for _ in 0..2 {
+        write = match store.write(write).await {
+            Ok(revision) => return revision,
+            Err(WriteError::Conflict(Some(stored))) => Write::Put(lease.clone(), stored.revision),
+            Err(why) => panic!("{why}"),
+        };
+    }
+    panic!("it was changed again");
+}
+
+#[tokio::test]
+async fn a_lease_that_was_mangled_by_hand_is_restored_by_its_replica() {
+    let env = Env::start().await;
+    let store = store(&env).await;
+    let leases = env.api::<LeaseObject>();
+    let (lease, name) = (replica("r", 3), lease_name("r"));
+    let component = "tunnelregistry.io/component";
+    let identity = "tunnelregistry.io/identity";
+    // Its name was taken before it came.
+    let other = json!({ "metadata": { "name": name }, "spec": { "holderIdentity": "x" } });
+    let other = serde_json::from_value(other).unwrap();
+    leases.create(&PostParams::default(), &other).await.unwrap();
+    let mut known = None;
+    for mangled in [
+        json!({}),
+        json!({ "metadata": { "labels": { component: null } } }),
+        json!({ "metadata": { "annotations": { identity: null } } }),
+        json!({ "metadata": { "annotations": { identity: "other" } } }),
+        json!({ "metadata": { "annotations": { "tunnelregistry.io/suspects": "none" } } }),
+        json!({ "spec": { "holderIdentity": "other", "renewTime": null } }),
+        json!({ "spec": null, "metadata": { "labels": null, "annotations": null } }),
+    ] {
+        let patch = Patch::Merge(mangled.clone());
+        let params = PatchParams::default();
+        leases.patch(&name, &params, &patch).await.unwrap();
+        // Whether or not the watch has told that it is gone.
+        let revision = match known {
+            Some(known) => vouch(&store, &lease, Some(known)).await,
+            None => vouch(&store, &lease, None).await,
+        };
+        let object = leases.get(&name).await.unwrap();
+        assert_eq!(object.labels()[component], "replica", "{mangled}");
+        let stored = tunnel_registry::resources::replica_lease::to_record(&object);
+        assert_eq!(Record::Replica(Arc::new(stored.unwrap())), lease);
+        assert_eq!(object.resource_version(), Some(revision.to_string()));
+        known = match known {
+            Some(_) => None,
+            None => Some(revision),
+        };
+    }
+}
+
 #[tokio::test]
 async fn a_stopped_replica_has_no_holder() {
     let env = Env::start().await;

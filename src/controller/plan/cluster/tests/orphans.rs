@@ -45,17 +45,56 @@ fn an_orphan_that_is_taken_over_stays() {
 }
 
 #[test]
-fn a_holder_that_refreshes_what_it_holds_lives_though_its_lease_does_not() {
+fn a_holder_that_refreshes_anything_lives_though_its_lease_does_not() {
+    let mut f = fixture(&["a"]);
+    f.held("n", "a");
+    f.held("m", "a");
+    f.pass(60);
+    f.living.clear();
+    f.pass(100);
+    assert_eq!(f.state("n"), State::Waits(Reason::HolderLost));
+    // One endpoint proves it for all, at any time before they would go.
+    for _ in 0..10 {
+        f.held("m", "a");
+        f.pass(20);
+        assert_eq!(f.state("n"), State::Maintained);
+        assert!(f.pass(500).is_empty());
+    }
+    assert!(f.pass(60).is_empty());
+    assert_eq!(f.pass(120).len(), 2, "it has died");
+}
+
+#[test]
+fn a_holder_that_stopped_and_writes_again_lives() {
     let mut f = fixture(&["a"]);
     f.held("n", "a");
     f.pass(60);
     f.living.clear();
-    for _ in 0..10 {
-        assert!(f.pass(500).is_empty());
+    let mut lease = f.lease_of("a");
+    lease.stopped = true;
+    f.renew(lease);
+    f.pass(20);
+    assert_eq!(f.state("n"), State::Waits(Reason::HolderLost));
+    for _ in 0..100 {
         f.held("n", "a");
+        assert!(f.pass(30).is_empty());
+        assert_eq!(f.state("n"), State::Maintained);
     }
-    assert!(f.pass(595).is_empty());
-    assert_eq!(f.pass(30), ["n"]);
+}
+
+#[test]
+fn a_list_that_tells_nothing_new_keeps_no_dead_holder_alive() {
+    let mut f = fixture(&["a"]);
+    let record = f.held("n", "a");
+    f.pass(60);
+    f.living.clear();
+    for _ in 0..6 {
+        f.pass(100);
+        let all = vec![f.stored(&record)];
+        let latest = Revision(f.revision);
+        f.plan.apply(&[Change::Reset(Kind::Endpoint, all, latest)]);
+    }
+    assert_eq!(f.pass(60), ["n"]);
 }
 
 #[test]
