@@ -164,6 +164,25 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
 }
 
 #[test]
+fn every_alert_is_in_the_runbook() {
+    let runbook = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbook.md");
+    let runbook = fs::read_to_string(runbook).unwrap();
+    let headings: BTreeSet<_> = runbook
+        .lines()
+        .filter_map(|it| it.strip_prefix("## "))
+        .collect();
+    let alerts = read("files/alerts.yaml");
+    let alerts = alerts.lines().filter_map(|it| it.split_once("alert: "));
+    let alerts: BTreeSet<_> = alerts.map(|(_, name)| name).collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    let untold: Vec<_> = alerts.difference(&headings).collect();
+    assert!(
+        untold.is_empty(),
+        "alerts without a section in docs/runbook.md: {untold:?}"
+    );
+}
+
+#[test]
 fn keys_are_found_with_what_is_said_about_them() {
     let yaml = "# a file\n# -- A\na: 1\nb:\n  # -- C: c\n  c: {d: 1}\n  - e: 1\n# -- F\nf: []\n";
     let expected = [("a", "A"), ("b", ""), ("b.c", "C: c"), ("f", "F")].map(|(path, text)| Told {

@@ -194,11 +194,11 @@ impl Election {
     }
 
     /// The version at which to give the Lease up; none when it is not ours.
-    pub fn give_up(&mut self) -> Option<(String, i32)> {
+    pub fn give_up(&mut self) -> Option<String> {
         self.renewed = None;
         match &self.seen {
             Seen::There(stored, _) if *stored.holder == *self.identity => {
-                Some((stored.version.clone(), stored.transitions))
+                Some(stored.version.clone())
             }
             _ => None,
         }
@@ -383,7 +383,7 @@ mod tests {
         world.turn(&mut a);
         world.turn(&mut b);
         assert_eq!(b.give_up(), None);
-        assert_eq!(a.give_up(), Some(("1".into(), 0)));
+        assert_eq!(a.give_up(), Some("1".into()));
         assert!(!a.is_leader(world.now));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -19,11 +19,9 @@ use crate::time::Now;
 pub const NAME: &str = "tunnel-registry-controller";
 /// Who wrote it, as `managedFields` tells it.
 const MANAGER: &str = "tunnel-registry-controller";
-/// The duration of a Lease that was given up: it must be more than none.
-const GIVEN_UP: i32 = 1;
 
-/// Takes part in the election until `stop`, then gives the Lease up if it is
-/// ours. `turned` is told each change of who leads, as far as it was seen.
+/// Takes part in the election until `stop`, then deletes the Lease if it is ours:
+/// the next leader makes it anew, and the last one leaves nothing behind. `turned` is told each change of who leads, as far as it was seen.
 pub async fn run(
     election: Arc<Mutex<Election>>,
     client: Client,
@@ -127,19 +125,14 @@ impl Task {
     /// Returns whether there was something to give up.
     async fn give_up(&self) -> Result<bool, Failure> {
         let ours = self.election.lock().give_up();
-        let Some((version, transitions)) = ours else {
+        let Some(version) = ours else {
             return Ok(false);
         };
-        let mut lease = self.lease(Some(version), transitions);
-        if let Some(spec) = &mut lease.spec {
-            spec.holder_identity = Some(String::new());
-            spec.lease_duration_seconds = Some(GIVEN_UP);
-        }
-        let params = PostParams {
-            field_manager: Some(MANAGER.into()),
-            ..PostParams::default()
-        };
-        match self.call(self.api.replace(NAME, &params, &lease)).await {
+        let params = DeleteParams::default().preconditions(Preconditions {
+            resource_version: Some(version),
+            uid: None,
+        });
+        match self.call(self.api.delete(NAME, &params)).await {
             Ok(_) => Ok(true),
             // It is another's by now.
             Err(Failure::Conflict | Failure::Absent) => Ok(false),
@@ -264,9 +257,11 @@ mod tests {
         asked.answer(200, &lease("me", "8"));
         tokio::time::sleep(Duration::from_millis(1)).await;
         running.stop.cancel();
-        let (spec, asked) = written(server, Some("8")).await;
-        assert_eq!(spec["holderIdentity"], "");
-        asked.answer(200, &lease("", "9"));
+        let (body, asked) = server.asked().await.body().await;
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/ns/leases/{NAME}");
+        assert_eq!(asked.what(), format!("DELETE {path}"));
+        assert_eq!(body["preconditions"]["resourceVersion"], "8");
+        asked.answer(200, &lease("me", "8"));
         running.task.join_next().await.unwrap().unwrap();
         assert!(!running.election.lock().is_leader(Now::read().mono));
     }

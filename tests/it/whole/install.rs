@@ -192,7 +192,8 @@ impl Installed {
         let left = ["get", KINDS, "-l", &of, "-o", "name"];
         // Pods take their time.
         let left = until_within(PATIENCE, "nothing is left", async || {
-            match self.kubectl(&left).await {
+            let leases = self.kubectl(&["get", "leases", "-o", "name"]).await;
+            match self.kubectl(&left).await + &leases {
                 text if text.is_empty() => Ok(()),
                 text => Err(text),
             }
