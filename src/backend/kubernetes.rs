@@ -18,17 +18,14 @@ pub(crate) mod testing;
 mod writer;
 
 use std::fmt;
-use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
-use tokio::time::timeout;
 
 use crate::backend::{Backend, Change, Revision, WatchError, Write, WriteError};
-use crate::kubernetes::{CALL_TIMEOUT, Failure};
-use crate::record::{Record, ReplicaRecord};
+
 use crate::resources::TunnelEndpoint;
 
 use api::Api;
@@ -84,25 +81,6 @@ impl Kubernetes {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         self.shared.problems()
-    }
-
-    /// The replicas as they are now, past every cache. Leases that cannot be
-    /// read are left out.
-    ///
-    /// # Errors
-    /// [`WriteError::Unavailable`] when they cannot be listed now.
-    pub async fn replicas(&self) -> Result<Vec<Arc<ReplicaRecord>>, WriteError> {
-        let mut replicas = Vec::new();
-        let list = self.api.list::<Lease>(|seen| {
-            if let Some(Record::Replica(replica)) = seen.stored().map(|stored| stored.record) {
-                replicas.push(replica);
-            }
-        });
-        let listed = timeout(CALL_TIMEOUT, list).await;
-        listed
-            .unwrap_or_else(|_| Err(Failure::late(CALL_TIMEOUT)))
-            .map_err(writer::error)?;
-        Ok(replicas)
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tunnel_registry::backend::kubernetes::{Kubernetes, Owner, Settings};
 use tunnel_registry::backend::{Backend as _, Change, Revision, Stored, Write, WriteError};
 use tunnel_registry::lease::{Lease, Released};
-use tunnel_registry::record::{EndpointRecord, Kind, Record};
+use tunnel_registry::record::{EndpointRecord, Key, Kind, Record};
 use tunnel_registry::resources::TunnelEndpoint;
 use tunnel_registry::resources::replica_lease::lease_name;
 use tunnel_registry::resources::tunnel_endpoint::name::object_name;
@@ -188,12 +188,12 @@ async fn a_stopped_replica_has_no_holder() {
         .create(&PostParams::default(), &broken)
         .await
         .unwrap();
-    let [replica] = &store.replicas().await.unwrap()[..] else {
-        panic!("not one")
+    let all = everything(&store).await;
+    assert_eq!(all.len(), 1);
+    let Record::Replica(replica) = &all[&Key::Replica("r".into())].record else {
+        panic!("{all:?}")
     };
-    assert_eq!(&*replica.identity, "r");
     assert!(replica.stopped);
-    assert_eq!(everything(&store).await.len(), 1);
     let problems = store.problems();
     let [problem] = &problems[..] else {
         panic!("{problems:?}")
