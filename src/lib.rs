@@ -15,7 +15,8 @@
 //!
 //! - **Ways in** translate a wire protocol to calls on the registry and know
 //!   nothing of stores: [`server`] accepts, bounds and knows connections,
-//!   [`gost`] speaks gost's plugin protocol.
+//!   [`gost`] speaks gost's plugin protocol, [`session`] decides what a proxy's
+//!   backends announce.
 //! - **The registry** ([`registry`]) holds all behaviour once, for every store.
 //!   [`registry::core`] decides, in plain functions that take the time; it keeps
 //!   an [`index`] to answer from and a queue of writes.
@@ -63,6 +64,7 @@ pub mod replicas;
 pub mod resources;
 pub mod run;
 pub mod server;
+pub mod session;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
 pub mod telemetry;

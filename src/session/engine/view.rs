@@ -1,0 +1,180 @@
+//! What is served, and how the sessions are.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::session::engine::Engine;
+use crate::session::id::SessionKey;
+use crate::session::place::Place;
+use crate::session::problem::Problem;
+use crate::session::record::SessionRecord;
+use crate::session::route::BackendUrl;
+
+/// What keeps a session alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// A connection to this replica.
+    Connected,
+    /// Another replica, by its word.
+    Elsewhere,
+    /// Nothing: it has its grace.
+    Silent,
+    /// Nothing, and its instance has another session.
+    Superseded,
+    /// It is kept by hand.
+    Static,
+}
+
+/// A session as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// What it is.
+    pub record: Arc<SessionRecord>,
+    /// How it lives.
+    pub state: State,
+}
+
+/// Who serves a place: one of the sessions of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The session, with its headers, options and maintenance.
+    pub session: Arc<SessionRecord>,
+    /// Where it serves the place.
+    pub backend: BackendUrl,
+}
+
+impl Engine {
+    /// All sessions, in no order.
+    pub fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
+        self.entries.values().filter_map(|entry| {
+            let record = entry.record.clone()?;
+            let state = if record.is_static {
+                State::Static
+            } else if entry.superseded {
+                State::Superseded
+            } else if entry.connection.is_some() {
+                State::Connected
+            } else if entry.silent.is_some()
+                || record.lease.holder.as_ref() == Some(&self.setup.identity)
+            {
+                State::Silent
+            } else {
+                State::Elsewhere
+            };
+            Some(Session { record, state })
+        })
+    }
+
+    /// Who serves which place, the oldest session first. A session that was
+    /// superseded serves what its successor does not; of several services that
+    /// took a place at once, at different replicas, the oldest has it.
+    #[must_use]
+    pub fn served(&self) -> BTreeMap<Place, Vec<Offer>> {
+        let mut served: BTreeMap<Place, Vec<Offer>> = BTreeMap::new();
+        for entry in self.entries.values() {
+            let Some(session) = &entry.record else {
+                continue;
+            };
+            for (place, backend) in &session.routes.0 {
+                if !entry.superseded || !self.is_replaced(session, place) {
+                    served.entry(place.clone()).or_default().push(Offer {
+                        session: Arc::clone(session),
+                        backend: backend.clone(),
+                    });
+                }
+            }
+        }
+        for offers in served.values_mut() {
+            offers.sort_unstable_by_key(|offer| age(&offer.session));
+            if let Some(first) = offers.first() {
+                let service = first.session.registration.instance.service.clone();
+                offers.retain(|offer| offer.session.registration.instance.service == service);
+            }
+        }
+        served
+    }
+
+    /// Whether a later session of the same instance serves a place.
+    fn is_replaced(&self, session: &SessionRecord, place: &Place) -> bool {
+        let instance = &session.registration.instance;
+        self.table.of(instance).iter().any(|key| {
+            let entry = self.entries.get(key);
+            let record = entry.and_then(|entry| entry.record.as_ref());
+            record.is_some_and(|other| {
+                age(other) > age(session) && other.routes.0.contains_key(place)
+            })
+        })
+    }
+
+    /// Another service that has a place of this session.
+    pub(super) fn conflict(&self, record: &SessionRecord) -> Option<Problem> {
+        let service = &record.registration.instance.service;
+        record.routes.0.keys().find_map(|place| {
+            let winner = self
+                .table
+                .at(place)
+                .iter()
+                .filter_map(|key| self.entries.get(key)?.record.as_ref())
+                .filter(|other| other.routes.0.contains_key(place))
+                .min_by_key(|other| age(other))?;
+            let other = &winner.registration.instance.service;
+            (other != service)
+                .then(|| Problem::RouteConflict(format!("{place} is served by {other}")))
+        })
+    }
+
+    /// Takes the places of all that may become of a session.
+    pub(super) fn claim(&mut self, key: SessionKey) {
+        let Some(entry) = self.entries.get(&key) else {
+            self.table.remove(key);
+            return;
+        };
+        let next = entry.next.iter().flatten();
+        let doubts = entry.doubts.iter().flatten();
+        let records: Vec<_> = entry.record.iter().chain(next).chain(doubts).collect();
+        let Some(first) = records.first() else {
+            self.table.remove(key);
+            return;
+        };
+        let places = records.iter().flat_map(|record| record.routes.0.keys());
+        let places = places.cloned().collect();
+        self.table.set(key, &first.registration.instance, places);
+    }
+
+    /// Changes whenever what [`Engine::sessions`] and [`Engine::served`] tell may
+    /// have changed.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many writes wait or are under way.
+    #[must_use]
+    pub fn waiting_writes(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// When the next write is due if nothing else happens.
+    #[must_use]
+    pub fn next_write_due(&self) -> Option<std::time::Instant> {
+        self.queue.next_due()
+    }
+}
+
+/// Which of two is older: by the wall clocks of who took them, so only for what
+/// must be the same everywhere and is otherwise open.
+fn age(record: &SessionRecord) -> (jiff::Timestamp, SessionKey) {
+    (record.registered, record.key)
+}
