@@ -35,19 +35,15 @@ struct Seen {
     changed: Option<Instant>,
     /// The store's time at which it last changed or was first seen.
     since: Instant,
-    /// Whether it wrote an endpoint after its lease: it lives without.
-    wrote: bool,
+    /// Whether the last that was heard of it was that it gave its lease up. Stays
+    /// so when the lease goes, as it does with the pod of a replica that stopped.
+    stopped: bool,
 }
 
 impl Seen {
     fn validity(&self) -> Duration {
         let record = self.record.as_ref();
         record.map_or(VALIDITY, |record| record.duration())
-    }
-
-    fn has_stopped(&self) -> bool {
-        let record = self.record.as_ref();
-        !self.wrote && record.is_some_and(|record| record.stopped)
     }
 }
 
@@ -90,7 +86,7 @@ impl Replicas {
                 suspects: suspects(),
                 changed: after,
                 since,
-                wrote: false,
+                stopped: record.stopped,
             };
             self.known.insert(Arc::clone(&record.identity), seen);
             return;
@@ -102,7 +98,7 @@ impl Replicas {
         seen.suspects = suspects();
         seen.record = Some(Arc::clone(record));
         seen.since = since;
-        seen.wrote = false;
+        seen.stopped = record.stopped;
     }
 
     /// `holder` wrote an endpoint: it lives, whatever its lease says. To those who
@@ -112,7 +108,7 @@ impl Replicas {
         let since = self.contact.counted();
         if let Some(seen) = self.known.get_mut(holder) {
             seen.since = since;
-            seen.wrote = true;
+            seen.stopped = false;
         }
     }
 
@@ -151,7 +147,7 @@ impl Replicas {
                 suspects: Set::default(),
                 changed: None,
                 since: self.contact.counted(),
-                wrote: false,
+                stopped: false,
             };
             self.known.insert(Arc::clone(holder), seen);
         }
@@ -163,7 +159,7 @@ impl Replicas {
     pub fn vouches(&self, holder: &str, now: Instant) -> bool {
         self.known.get(holder).is_some_and(|seen| {
             let changed = seen.record.as_ref().and(seen.changed);
-            !seen.has_stopped()
+            !seen.stopped
                 && changed.is_some_and(|at| now.saturating_duration_since(at) <= seen.validity())
         })
     }
@@ -173,14 +169,14 @@ impl Replicas {
     #[must_use]
     pub fn has_run_out(&self, holder: &str) -> bool {
         self.known.get(holder).is_some_and(|seen| {
-            seen.has_stopped() || self.contact.has_passed(seen.since, seen.validity())
+            seen.stopped || self.contact.has_passed(seen.since, seen.validity())
         })
     }
 
     /// Whether `holder` gave its lease up.
     #[must_use]
     pub fn has_stopped(&self, holder: &str) -> bool {
-        self.known.get(holder).is_some_and(Seen::has_stopped)
+        self.known.get(holder).is_some_and(|seen| seen.stopped)
     }
 
     /// Whether there is a lease of `holder`.
@@ -304,6 +300,13 @@ mod tests {
         Arc::make_mut(&mut stopped).stopped = true;
         f.replicas.see(&stopped, Some(f.now.mono));
         assert_eq!(f.state("a"), (false, true));
+        // Its pod is gone, and its lease with that.
+        f.replicas.gone(&"a".into());
+        assert_eq!(f.state("a"), (false, true));
+        f.pass(1, &["a"]);
+        assert_eq!(f.state("a"), (true, false), "it is back");
+        f.replicas.gone(&"a".into());
+        assert_eq!(f.state("a"), (false, false));
     }
 
     #[test]
