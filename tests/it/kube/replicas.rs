@@ -105,7 +105,9 @@ async fn a_registration_is_one_write() {
     const REGISTRATIONS: usize = 100;
     let env = Env::start().await;
     let product = Product::new(&env);
-    let registry = product.replica(1).await.start().await;
+    // Nothing is due to be refreshed before this is over.
+    let replica = product.replica(1).await.flags("--base-time 10m");
+    let registry = replica.start().await;
     let sd = sd(&registry);
     let begun = env.endpoints().list(&ListParams::default()).await.unwrap();
     let begun = begun.metadata.resource_version.unwrap();
