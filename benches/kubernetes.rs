@@ -97,6 +97,16 @@ enum Part {
 /// Nothing goes during a measurement that is about what stays.
 const NOTHING_GOES: [&str; 2] = ["--start-grace", "1h"];
 
+/// Short leases, for a quick run.
+const IMPATIENT: [&str; 6] = [
+    "--start-grace",
+    "0s",
+    "--base-time",
+    "4s",
+    "--replica-lease",
+    "4s",
+];
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     common::main(arguments.options.check, measure(&arguments))

@@ -14,6 +14,7 @@ use kube::api::ListParams;
 use tokio::time::sleep;
 use tunnel_registry::resources::tunnel_endpoint::name::object_name;
 
+use crate::IMPATIENT;
 use crate::api_server::ApiServer;
 use crate::common::Result;
 use crate::common::endpoints::Endpoints;
@@ -91,14 +92,7 @@ const QUICK: Times = Times {
     every: Duration::from_secs(1),
     outages: outages(10, 2, 10),
     after: Duration::from_secs(8),
-    flags: &[
-        "--start-grace",
-        "0s",
-        "--base-time",
-        "4s",
-        "--replica-lease",
-        "4s",
-    ],
+    flags: &IMPATIENT,
     controller: &["--orphan-for", "10s", "--leader-lease", "3s"],
 };
 

@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tunnel_registry::resources::TunnelEndpoint;
 use tunnel_registry::resources::tunnel_endpoint::HOLDER;
 
+use crate::IMPATIENT;
 use crate::api_server::ApiServer;
 use crate::call_each;
 use crate::common::client::Client;
@@ -44,14 +45,7 @@ const FULL: Times = Times {
 const QUICK: Times = Times {
     every: Duration::from_secs(1),
     lasts: Duration::from_secs(20),
-    flags: &[
-        "--start-grace",
-        "0s",
-        "--base-time",
-        "4s",
-        "--replica-lease",
-        "4s",
-    ],
+    flags: &IMPATIENT,
 };
 
 /// What became of the endpoints, as the API server tells it.

@@ -374,6 +374,23 @@ pub async fn run(arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
+/// Runs a command to its end: what it printed, or all that it said when it failed.
+///
+/// # Panics
+/// When it does not start, or does not end within `patience`.
+pub async fn output(command: &mut Command, patience: Duration) -> Result<String, String> {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(patience, command.output())
+        .await
+        .unwrap_or_else(|_| panic!("waited {patience:?} for {command:?} to end"))
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    match output.status.success() {
+        true => Ok(text(output.stdout)),
+        false => Err(text([output.stdout, output.stderr].concat())),
+    }
+}
+
 /// Asks for a page once.
 pub async fn fetch(
     address: SocketAddr,

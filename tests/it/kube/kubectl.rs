@@ -1,38 +1,28 @@
 //! What a person sees who uses kubectl.
 
-use std::process::Stdio;
-
 use kube::api::{Patch, PatchParams, PostParams};
 use tokio::process::Command;
-use tokio::time::timeout;
 use tunnel_registry::resources::TunnelEndpoint;
 use tunnel_registry::resources::tunnel_endpoint::{TUNNEL_LABEL, name};
 
 use super::env::Env;
 use super::objects::{ready, record};
 use super::tools::{exists, say};
+use crate::process::output;
 use crate::testenv::{CONNECTOR, NODE, PATIENCE, TUNNEL};
 
 /// Runs kubectl in the test's namespace; the result is what it printed.
 async fn kubectl(env: &Env, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new("kubectl")
+    let mut command = Command::new("kubectl");
+    command
         .arg("--kubeconfig")
         .arg(env.kubeconfig())
         .args(["--namespace", &env.namespace])
         .args(arguments)
         // Its cache of what there is would outlive the API server.
         .arg("--cache-dir")
-        .arg(env.kubeconfig().with_file_name("kubectl"))
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(PATIENCE, output).await.unwrap().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    if output.status.success() {
-        Ok(text)
-    } else {
-        Err(String::from_utf8(output.stderr).unwrap())
-    }
+        .arg(env.kubeconfig().with_file_name("kubectl"));
+    output(&mut command, PATIENCE).await
 }
 
 /// The words of a line that has `part` in it.

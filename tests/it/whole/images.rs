@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::process::folder;
-use crate::whole::site::{Site, output};
+use crate::process::{folder, output};
+use crate::whole::site::{PATIENCE, Site};
 
 /// Under what name the nodes know the image that the test makes.
 const REPOSITORY: &str = "localhost/tunnel-registry";
@@ -53,7 +53,7 @@ pub async fn load(site: &Site) -> Images {
     command
         .args(["--profile", "dev", "--name", &name])
         .arg(&archive);
-    output(command).await.unwrap();
+    output(&mut command, PATIENCE).await.unwrap();
     site.load(&archive).await;
     Images {
         registry: Image::named(&name),

@@ -1,19 +1,17 @@
 //! The cluster that a user lends, and the programs that are used on it.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Once;
 use std::time::Duration;
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use tokio::process::Command;
-use tokio::time::timeout;
 use tunnel_registry::resources::TunnelEndpoint;
 
-use crate::kube::tools;
+use crate::kube::tools::{self, say};
+use crate::process::output;
 
 /// Names a kubeconfig of a cluster in which pods run, with all rights. The tests
 /// make namespaces and the chart's cluster-wide objects in it, and take them away.
@@ -48,10 +46,9 @@ impl Site {
             (variable(KUBECONFIG), variable(LOAD), variable(GOST))
         else {
             SKIPPED.call_once(|| {
-                let line = format!(
-                    "SKIPPED: every test `whole::…`: name a cluster with {KUBECONFIG}, a command that loads images into it with {LOAD}, and an image of gost with {GOST}\n"
-                );
-                std::io::stderr().write_all(line.as_bytes()).unwrap();
+                say(&format!(
+                    "SKIPPED: every test `whole::…`: name a cluster with {KUBECONFIG}, a command that loads images into it with {LOAD}, and an image of gost with {GOST}"
+                ));
             });
             return None;
         };
@@ -76,7 +73,7 @@ impl Site {
         let (program, arguments) = self.load.split_first().unwrap();
         let mut command = Command::new(program);
         command.args(arguments).arg(archive);
-        output(command).await.unwrap();
+        output(&mut command, PATIENCE).await.unwrap();
     }
 
     /// Runs Helm; the result is what it printed.
@@ -86,7 +83,7 @@ impl Site {
             .args(arguments)
             .arg("--kubeconfig")
             .arg(&self.kubeconfig);
-        output(command).await
+        output(&mut command, PATIENCE).await
     }
 
     /// Runs kubectl; the result is what it printed.
@@ -96,29 +93,11 @@ impl Site {
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .args(arguments);
-        output(command).await
+        output(&mut command, PATIENCE).await
     }
 
     /// The registrations in a namespace.
     pub fn endpoints(&self, namespace: &str) -> Api<TunnelEndpoint> {
         Api::namespaced(self.client.clone(), namespace)
     }
-}
-
-/// Runs a command to its end; what it printed, or what it said went wrong.
-pub async fn output(mut command: Command) -> Result<String, String> {
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(PATIENCE, command.output()).await;
-    let output = output.map_err(|_| format!("{command:?}: not ended after {PATIENCE:?}"))?;
-    let output = output.map_err(|error| format!("{command:?}: {error}"))?;
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() {
-        return Ok(text(&output.stdout));
-    }
-    Err(format!(
-        "{command:?}: {}: {}{}",
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    ))
 }

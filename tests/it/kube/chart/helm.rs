@@ -2,18 +2,17 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
 use crate::kube::env::Env;
 use crate::kube::rights::objects;
 use crate::kube::tools;
+use crate::process::output;
 
 /// The chart.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/tunnel-registry");
@@ -65,23 +64,15 @@ impl Helm {
         &self,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<String, String> {
-        let output = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .args(arguments)
             .env_clear()
             .env("HOME", self.home.path())
             .env("KUBECONFIG", &self.kubeconfig)
             .env("HELM_NAMESPACE", &self.namespace)
-            .current_dir(self.home.path())
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
-        let output = timeout(PATIENCE, output).await.unwrap().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        match output.status.success() {
-            true => Ok(text(output.stdout)),
-            // What is wrong with a chart is told on either.
-            false => Err(text([output.stdout, output.stderr].concat())),
-        }
+            .current_dir(self.home.path());
+        output(&mut command, PATIENCE).await
     }
 
     /// Renders the chart with a file of values.
