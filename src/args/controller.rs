@@ -4,21 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::args::kubernetes::WatchPods;
+use crate::args::kubernetes::{Place, WatchPods};
 use crate::args::{Logs, values};
 
 /// What `controller` is told.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Controller {
-    /// The namespace of the TunnelEndpoints; unset, that of the pod or the kubeconfig
-    #[arg(
-        long,
-        env = "TUNNEL_REGISTRY_NAMESPACE",
-        value_name = "NAME",
-        help_heading = "Kubernetes",
-        value_parser = values::label
-    )]
-    pub namespace: Option<String>,
+    /// Where the TunnelEndpoints are.
+    #[command(flatten, next_help_heading = "Kubernetes")]
+    pub place: Place,
     /// Who this controller is; unset, the host's name and something random
     ///
     /// No two controllers of a namespace may have the same.

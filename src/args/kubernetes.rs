@@ -15,14 +15,9 @@ use crate::registry::vouch::Sharing;
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Kubernetes (with --store kubernetes)")]
 pub struct Kubernetes {
-    /// The namespace of the TunnelEndpoints; unset, that of the pod or the kubeconfig
-    #[arg(
-        long,
-        env = "TUNNEL_REGISTRY_NAMESPACE",
-        value_name = "NAME",
-        value_parser = values::label
-    )]
-    pub namespace: Option<String>,
+    /// Where its records are.
+    #[command(flatten)]
+    pub place: Place,
     /// Who this replica is, as the holder of leases; unset, its pod, or else the host's name and --listen
     ///
     /// Must stay the same when the process starts anew, and no two processes may
@@ -83,6 +78,27 @@ pub struct Kubernetes {
         value_parser = values::time(Duration::from_secs(4), Duration::from_secs(3600))
     )]
     pub replica_lease: Duration,
+}
+
+/// Where all replicas and controllers of a registry keep their records.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct Place {
+    /// The namespace of the TunnelEndpoints; unset, that of the pod or the kubeconfig
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_NAMESPACE",
+        value_name = "NAME",
+        value_parser = values::label
+    )]
+    pub namespace: Option<String>,
+}
+
+impl Place {
+    /// The namespace; `default` is that of the client's configuration.
+    #[must_use]
+    pub fn namespace_or(&self, default: &str) -> String {
+        self.namespace.as_deref().unwrap_or(default).to_owned()
+    }
 }
 
 /// Whose pods are watched.

@@ -39,10 +39,7 @@ pub async fn control(args: &Controller) -> Result<Ended, StartError> {
     let signals = signals()?;
     let admin_listener = admin::server::bind(args.admin_listen).await?;
     let client = kubernetes::connect().await?;
-    let namespace = match &args.namespace {
-        Some(namespace) => namespace.clone(),
-        None => client.default_namespace().to_owned(),
-    };
+    let namespace = args.place.namespace_or(client.default_namespace());
     let identity = args.identity(&host_name(), fastrand::u32(..));
     let times = Times::of(args.leader_lease);
     let election = Arc::new(Mutex::new(Election::new(Arc::clone(&identity), times)));

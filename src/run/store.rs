@@ -58,10 +58,7 @@ pub(super) async fn open(store: &Store, args: &Serve) -> Result<Opened, StartErr
 async fn cluster(told: &Told, listen: SocketAddr) -> Result<Opened, StartError> {
     let identity = told.identity(&host_name(), listen)?;
     let client = kubernetes::connect().await?;
-    let namespace = match &told.namespace {
-        Some(namespace) => namespace.clone(),
-        None => client.default_namespace().to_owned(),
-    };
+    let namespace = told.place.namespace_or(client.default_namespace());
     let owner = owner(told, &namespace);
     let backend = Kubernetes::new(Settings {
         client: client.clone(),
