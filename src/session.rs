@@ -28,6 +28,7 @@ pub mod record;
 pub mod registration;
 pub mod reply;
 pub mod route;
+pub mod served;
 pub mod table;
 mod text;
 
