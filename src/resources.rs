@@ -2,6 +2,7 @@
 //!
 //! Everything here is pure: no client, no clock.
 
+pub mod gateway;
 pub mod name;
 pub mod replica_lease;
 pub mod tunnel_endpoint;
