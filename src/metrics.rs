@@ -6,6 +6,7 @@
 pub mod controller;
 mod process;
 pub mod registry;
+pub mod sessions;
 
 use std::fmt;
 use std::time::Duration;

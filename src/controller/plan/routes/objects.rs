@@ -179,17 +179,17 @@ fn slices<'a>(
     member: &'a Member,
     session: &'a Session,
 ) -> impl Iterator<Item = (String, Value)> + 'a {
-    let families: [(&str, fn(&&IpAddr) -> bool); 2] = [
-        ("IPv4", |ip: &&IpAddr| ip.is_ipv4()),
-        ("IPv6", |ip: &&IpAddr| ip.is_ipv6()),
-    ];
-    families.into_iter().filter_map(move |(family, is_of)| {
-        let addresses = member.addresses.iter().filter(is_of).take(MAX_ADDRESSES);
+    let families = [("IPv4", true), ("IPv6", false)].into_iter();
+    families.filter_map(move |(family, is_ipv4)| {
+        let addresses = member.addresses.iter();
+        let addresses = addresses
+            .filter(|ip| ip.is_ipv4() == is_ipv4)
+            .take(MAX_ADDRESSES);
         let is_ready = member.is_active();
         let endpoints: Vec<_> = addresses
             .map(|ip| json!({ "addresses": [ip.to_string()], "conditions": { "ready": is_ready } }))
             .collect();
-        let is_needed = !endpoints.is_empty() || (member.addresses.is_empty() && family == "IPv4");
+        let is_needed = !endpoints.is_empty() || (member.addresses.is_empty() && is_ipv4);
         is_needed.then(|| {
             let key = member.session.key.to_string();
             let of = &member.session.registration.instance.service;

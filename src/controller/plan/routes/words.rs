@@ -269,7 +269,7 @@ fn ready(standing: &Standing, verdict: &Verdict, api: Api) -> Word {
             READY,
             "True",
             "Static",
-            "It is kept by hand (spec.static), and served",
+            "It was made by hand, and is served",
         ),
         Verdict::Accepted => Word::new(READY, "True", "Served", "Its routes are served"),
     }
