@@ -190,7 +190,11 @@ fn nothing_is_done_before_it_is_known_what_there_is() {
     );
     made.listed(Kind::Slice);
     made.none(Kind::Route);
-    assert_eq!(made.steps(Stage::StaleBackends, &BTreeMap::new(), now).len(), 1);
+    assert_eq!(
+        made.steps(Stage::StaleBackends, &BTreeMap::new(), now)
+            .len(),
+        1
+    );
 }
 
 #[test]
