@@ -51,6 +51,7 @@ impl Sessions {
         let is_news = match told {
             Told::Begin => {
                 state.epoch = state.epoch.wrapping_add(1);
+                state.malformed.clear();
                 false
             }
             Told::Put(object) if object.metadata.deletion_timestamp.is_some() => {

@@ -158,10 +158,12 @@ fn service_name(pool: &Pool, class: &Class) -> String {
 }
 
 fn service(pool: &Pool, class: &Class, owners: &[Value]) -> Value {
-    let mut port = json!({ "name": PORT_NAME, "port": PORT, "protocol": "TCP" });
-    if let Some(protocol) = class.protocol.app_protocol() {
-        port["appProtocol"] = protocol.into();
-    }
+    let port = json!({
+        "name": PORT_NAME,
+        "port": PORT,
+        "protocol": "TCP",
+        "appProtocol": class.protocol.app_protocol(),
+    });
     json!({
         "metadata": {
             "annotations": { SERVICE: pool.service },
@@ -194,14 +196,14 @@ fn slices<'a>(
             let key = member.session.key.to_string();
             let of = &member.session.registration.instance.service;
             let name = object_name(of.as_str(), &["slice", service, &key, family]);
-            let mut port = json!({
-                "name": PORT_NAME, "port": member.backend.port(), "protocol": "TCP",
-            });
             let options = &member.session.options;
             let protocol = super::pool::Protocol::of(&member.backend, options);
-            if let Some(protocol) = protocol.app_protocol() {
-                port["appProtocol"] = protocol.into();
-            }
+            let port = json!({
+                "name": PORT_NAME,
+                "port": member.backend.port(),
+                "protocol": "TCP",
+                "appProtocol": protocol.app_protocol(),
+            });
             let body = json!({
                 "metadata": {
                     "labels": { SERVICE_NAME: service, MANAGED_BY: MANAGED_BY_US },

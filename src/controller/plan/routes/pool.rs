@@ -53,22 +53,23 @@ impl Protocol {
         }
     }
 
-    /// What `appProtocol` says of it; none is HTTP/1.1.
+    /// What `appProtocol` says of it. HTTP/1.1 is said, too: what nobody says may be
+    /// said by somebody else.
     #[must_use]
-    pub fn app_protocol(self) -> Option<&'static str> {
+    pub fn app_protocol(self) -> &'static str {
         match self {
-            Self::Http => None,
-            Self::H2c => Some("kubernetes.io/h2c"),
-            Self::Ws => Some("kubernetes.io/ws"),
-            Self::Https => Some("https"),
-            Self::Wss => Some("kubernetes.io/wss"),
+            Self::Http => "http",
+            Self::H2c => "kubernetes.io/h2c",
+            Self::Ws => "kubernetes.io/ws",
+            Self::Https => "https",
+            Self::Wss => "kubernetes.io/wss",
         }
     }
 }
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.app_protocol().unwrap_or("http"))
+        f.write_str(self.app_protocol())
     }
 }
 

@@ -214,7 +214,9 @@ fn a_session_becomes_a_route_a_service_and_a_slice() {
             },
             "spec": {
                 "clusterIP": "None",
-                "ports": [{ "name": "http", "port": 80, "protocol": "TCP" }],
+                "ports": [{
+                    "name": "http", "port": 80, "protocol": "TCP", "appProtocol": "http",
+                }],
             },
         })
     );
@@ -237,7 +239,9 @@ fn a_session_becomes_a_route_a_service_and_a_slice() {
             },
             "addressType": "IPv4",
             "endpoints": [{ "addresses": ["10.0.0.5"], "conditions": { "ready": true } }],
-            "ports": [{ "name": "http", "port": 9000, "protocol": "TCP" }],
+            "ports": [{
+                "name": "http", "port": 9000, "protocol": "TCP", "appProtocol": "http",
+            }],
         })
     );
     assert_eq!(plan.standing(&one).routes, [name(route).as_str().unwrap()]);
@@ -422,7 +426,7 @@ fn protocols_are_told() {
         assert_eq!(service, slice);
         service
     };
-    assert_eq!(of("http://h", &[]), "none");
+    assert_eq!(of("http://h", &[]), "http");
     assert_eq!(of("https://h", &[]), "https");
     assert_eq!(of("ws://h", &[]), "kubernetes.io/ws");
     assert_eq!(of("wss://h", &[]), "kubernetes.io/wss");

@@ -261,6 +261,10 @@ fn ready(standing: &Standing, verdict: &Verdict, api: Api) -> Word {
         Verdict::Nothing | Verdict::Waiting(_) => {
             no("Pending", "No Gateway has taken its routes yet".into())
         }
+        Verdict::Accepted if standing.without_page => no(
+            "NoMaintenanceService",
+            "It is in maintenance: Gateways answer 503 without its page; start the controller with --maintenance-service".into(),
+        ),
         Verdict::Accepted if standing.maintenance => no(
             "Maintenance",
             "It is in maintenance, and gets no requests".into(),
@@ -347,3 +351,6 @@ pub fn conditions(
     let others = observed.iter().filter(|one| !ours(one)).cloned();
     Some(new.chain(others).take(MAX_CONDITIONS).collect())
 }
+
+#[cfg(test)]
+mod tests;

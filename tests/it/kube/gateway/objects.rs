@@ -232,7 +232,7 @@ async fn what_is_changed_by_hand_is_mended() {
     until("the Service is mended", async || {
         let service = services.get(&service).await.unwrap();
         let ports = service.spec.unwrap().ports.unwrap();
-        ports[0].app_protocol.is_none().then_some(())
+        (ports[0].app_protocol.as_deref() == Some("http")).then_some(())
     })
     .await;
     world.counts(1, 1, 1).await;
