@@ -61,7 +61,7 @@ pub fn endpoint_keys(all: &[Stored]) -> Set<EndpointKey> {
     all.iter()
         .filter_map(|stored| match &stored.record {
             Record::Endpoint(record) => Some(record.endpoint.key.clone()),
-            Record::Replica(_) => None,
+            Record::Replica(_) | Record::Session(_) => None,
         })
         .collect()
 }

@@ -1,7 +1,7 @@
 //! What the registry keeps: domain types, validated when they are made.
 //!
 //! A [`Record`] is one thing in a store, under its [`Key`]. Stores treat every
-//! [`Kind`] alike. Sessions and services join as further variants.
+//! [`Kind`] alike. Services join as a further variant.
 
 pub mod address;
 pub mod endpoint;
@@ -18,6 +18,8 @@ pub use endpoint::{Endpoint, EndpointKey, EndpointRecord, Network};
 pub use name::{Name, NameError};
 pub use replica::ReplicaRecord;
 
+use crate::session::{SessionKey, SessionRecord};
+
 /// What there is to store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -25,11 +27,13 @@ pub enum Kind {
     Endpoint,
     /// The processes that maintain them.
     Replica,
+    /// Backends of proxies and what they route.
+    Session,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 2] = [Self::Endpoint, Self::Replica];
+    pub const ALL: [Self; 3] = [Self::Endpoint, Self::Replica, Self::Session];
 }
 
 /// Identifies a record in a store.
@@ -40,6 +44,8 @@ pub enum Key {
     Endpoint(EndpointKey),
     /// A replica, by its identity.
     Replica(Arc<str>),
+    /// A proxy session, by the hash of its id.
+    Session(SessionKey),
 }
 
 impl Key {
@@ -49,6 +55,7 @@ impl Key {
         match self {
             Self::Endpoint(_) => Kind::Endpoint,
             Self::Replica(_) => Kind::Replica,
+            Self::Session(_) => Kind::Session,
         }
     }
 }
@@ -58,6 +65,7 @@ impl fmt::Display for Key {
         match self {
             Self::Endpoint(key) => write!(f, "endpoint {key}"),
             Self::Replica(identity) => write!(f, "replica {identity}"),
+            Self::Session(key) => write!(f, "session {key}"),
         }
     }
 }
@@ -70,6 +78,8 @@ pub enum Record {
     Endpoint(Arc<EndpointRecord>),
     /// Who maintains endpoints, and whether it still does.
     Replica(Arc<ReplicaRecord>),
+    /// What a backend announces, and who keeps its connection.
+    Session(Arc<SessionRecord>),
 }
 
 impl Record {
@@ -79,6 +89,7 @@ impl Record {
         match self {
             Self::Endpoint(_) => Kind::Endpoint,
             Self::Replica(_) => Kind::Replica,
+            Self::Session(_) => Kind::Session,
         }
     }
 
@@ -88,6 +99,7 @@ impl Record {
         match self {
             Self::Endpoint(record) => Key::Endpoint(record.endpoint.key.clone()),
             Self::Replica(record) => Key::Replica(Arc::clone(&record.identity)),
+            Self::Session(record) => Key::Session(record.key),
         }
     }
 }

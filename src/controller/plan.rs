@@ -133,7 +133,8 @@ impl Plan {
             }
             Change::Put(stored) => self.put(stored),
             Change::Delete(Key::Endpoint(key), _) => self.waits.forget(key),
-            Change::Reset(Kind::Replica, ..) | Change::Delete(Key::Replica(_), _) => {}
+            Change::Reset(Kind::Replica | Kind::Session, ..)
+            | Change::Delete(Key::Replica(_) | Key::Session(_), _) => {}
         }
     }
 

@@ -162,7 +162,7 @@ impl Cluster {
     pub async fn record(&self, gost: &Gost) -> Arc<EndpointRecord> {
         match self.stored(gost).await.unwrap().record {
             Record::Endpoint(record) => record,
-            Record::Replica(_) => unreachable!("it is stored under the key of an endpoint"),
+            other => unreachable!("{:?} is stored under the key of an endpoint", other.kind()),
         }
     }
 

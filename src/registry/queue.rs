@@ -174,7 +174,10 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 self.outage = 0;
                 self.paused_until = None;
                 slot.to_blame = false;
-                slot.failed_at = None;
+                // It was answered: what failed before says nothing about it.
+                if slot.failed_at.take().is_some() {
+                    slot.failures = 0;
+                }
             }
             Ended::Unavailable | Ended::Needless => {}
         }
@@ -315,6 +318,27 @@ mod tests {
         assert!(queue.ended(&"b", Ended::Done, now));
         assert!(queue.ended(&"a", Ended::Done, now));
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_conflict_after_an_outage_is_met_at_once() {
+        let (mut queue, start) = queue();
+        queue.push(&"a", start);
+        let mut now = start;
+        for _ in 0..20 {
+            assert_eq!(queue.take(now), Some("a"));
+            queue.ended(&"a", Ended::Unavailable, now);
+            now += 2 * LONGEST_PAUSE;
+        }
+        assert_eq!(queue.take(now), Some("a"));
+        queue.ended(&"a", Ended::Conflict, now);
+        assert_eq!(
+            queue.take(now),
+            Some("a"),
+            "somebody was faster, that is all"
+        );
+        queue.ended(&"a", Ended::Conflict, now);
+        assert_eq!(queue.take(now), None, "this is no chance");
     }
 
     #[test]

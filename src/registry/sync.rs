@@ -148,7 +148,7 @@ impl Core {
     fn holds_instead(&mut self, now: Now, key: &EndpointKey, current: Option<&Stored>) {
         let current = current.and_then(|stored| match &stored.record {
             Record::Endpoint(record) => Some((Arc::clone(record), stored.revision)),
-            Record::Replica(_) => None,
+            Record::Replica(_) | Record::Session(_) => None,
         });
         if let Some(leaving) = self.leaving.get_mut(key) {
             match current {
@@ -248,7 +248,7 @@ impl Core {
         }
     }
 
-    /// The watch tells a change.
+    /// The watch tells a change. Those of sessions are for others.
     pub fn apply(&mut self, now: Now, change: Change) {
         match change {
             Change::Reset(Kind::Endpoint, all, revision) => {
@@ -271,6 +271,7 @@ impl Core {
                         self.was_put(now, stored);
                         self.caught_up(revision);
                     }
+                    Record::Session(_) => {}
                 }
             }
             Change::Delete(Key::Replica(identity), revision) => {
@@ -280,6 +281,7 @@ impl Core {
                 self.was_deleted(now, &key, revision);
                 self.caught_up(revision);
             }
+            Change::Reset(Kind::Session, ..) | Change::Delete(Key::Session(_), _) => {}
         }
     }
 

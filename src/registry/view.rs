@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::index::Entry;
 use crate::listing::{Filter, Health, Row};
-use crate::record::EndpointKey;
+use crate::record::{EndpointKey, Kind};
 use crate::registry::core::Core;
 use crate::registry::doubt::Doubt;
 use crate::registry::events::Counts;
@@ -109,7 +109,9 @@ impl Core {
     /// Whether the store has been read.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.read.iter().all(|read| *read)
+        [Kind::Endpoint, Kind::Replica]
+            .iter()
+            .all(|kind| self.read[*kind as usize])
     }
 
     /// The keys at positions `from..from + count` that pass `filter`.

@@ -15,7 +15,6 @@
 mod chaos;
 #[cfg(test)]
 mod decisions;
-pub mod store;
 pub mod sync;
 #[cfg(test)]
 mod testing;

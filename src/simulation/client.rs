@@ -150,6 +150,8 @@ impl Client {
         let stuck = match kind {
             Kind::Endpoint => Fault::EndpointsStuck,
             Kind::Replica => Fault::ReplicasStuck,
+            // Nobody here has any.
+            Kind::Session => Fault::Cut,
         };
         self.has(stuck) || self.has(Fault::Cut)
     }

@@ -400,6 +400,7 @@ pub fn told_record(record: &Record) -> String {
         }
         Record::Replica(record) if record.stopped => format!("{key}, given up"),
         Record::Replica(record) => format!("{key}, suspects {:?}", record.suspects),
+        Record::Session(_) => key.to_string(),
     }
 }
 

@@ -216,6 +216,7 @@ fn key_text(key: &Key) -> String {
             format!("endpoint\n{}\n{}\n{}", key.tunnel, key.node, key.connector)
         }
         Key::Replica(identity) => format!("replica\n{identity}"),
+        Key::Session(key) => format!("session\n{key}"),
     }
 }
 

@@ -55,21 +55,21 @@ impl Object for TunnelEndpoint {
     fn from_record(record: &Record) -> Result<Self, String> {
         match record {
             Record::Endpoint(record) => Self::from_record(record).map_err(|why| why.to_string()),
-            Record::Replica(_) => Err("a replica is no endpoint".into()),
+            other => Err(no(other, "endpoint")),
         }
     }
 
     fn patch(record: &Record) -> Result<Value, String> {
         match record {
             Record::Endpoint(record) => Self::patch(record).map_err(|why| why.to_string()),
-            Record::Replica(_) => Err("a replica is no endpoint".into()),
+            other => Err(no(other, "endpoint")),
         }
     }
 
     fn surplus(&self, record: &Record) -> Option<Value> {
         match record {
             Record::Endpoint(record) => self.surplus(record),
-            Record::Replica(_) => None,
+            Record::Replica(_) | Record::Session(_) => None,
         }
     }
 
@@ -95,14 +95,14 @@ impl Object for Lease {
             Record::Replica(record) => {
                 replica_lease::from_record(record).map_err(|why| why.to_string())
             }
-            Record::Endpoint(_) => Err("an endpoint is no replica".into()),
+            other => Err(no(other, "replica")),
         }
     }
 
     fn patch(record: &Record) -> Result<Value, String> {
         match record {
             Record::Replica(record) => replica_lease::patch(record).map_err(|why| why.to_string()),
-            Record::Endpoint(_) => Err("an endpoint is no replica".into()),
+            other => Err(no(other, "replica")),
         }
     }
 
@@ -117,11 +117,17 @@ impl Object for Lease {
     }
 }
 
+/// Why a record has no object of a kind.
+fn no(record: &Record, wanted: &str) -> String {
+    format!("{} is no {wanted}", record.key())
+}
+
 /// The name of the object that is created for a key.
 pub(super) fn canonical_name(key: &Key) -> String {
     match key {
         Key::Endpoint(key) => name::object_name(key),
         Key::Replica(identity) => replica_lease::lease_name(identity),
+        Key::Session(key) => key.to_string(),
     }
 }
 
@@ -144,6 +150,8 @@ impl Owner {
             Record::Endpoint(record) => record.endpoint.pod == Some(self.uid),
             // Only a replica writes its own.
             Record::Replica(_) => true,
+            // It outlives the pod that took it.
+            Record::Session(_) => false,
         };
         owns.then(|| {
             vec![OwnerReference {

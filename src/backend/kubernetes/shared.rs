@@ -9,11 +9,12 @@ use super::catalogue::{Catalogue, Place};
 use super::problems::Problem;
 use crate::record::{Key, Kind};
 
-/// The catalogues of both kinds, each as the watch that last listed keeps it.
+/// The catalogues of all kinds, each as the watch that last listed keeps it.
 #[derive(Clone)]
 pub(super) struct Shared {
     endpoints: Slot,
     replicas: Slot,
+    sessions: Slot,
     /// Why each kind cannot be listed or watched now.
     troubles: Arc<Mutex<[Option<String>; Kind::ALL.len()]>>,
 }
@@ -27,6 +28,7 @@ impl Shared {
         Self {
             endpoints: empty(Kind::Endpoint),
             replicas: empty(Kind::Replica),
+            sessions: empty(Kind::Session),
             troubles: Arc::default(),
         }
     }
@@ -35,6 +37,7 @@ impl Shared {
         match kind {
             Kind::Endpoint => &self.endpoints,
             Kind::Replica => &self.replicas,
+            Kind::Session => &self.sessions,
         }
     }
 

@@ -49,6 +49,9 @@ impl Writer {
         match write.key().kind() {
             Kind::Endpoint => self.make::<TunnelEndpoint>(write).await,
             Kind::Replica => self.make::<Lease>(write).await,
+            Kind::Session => Err(WriteError::Refused(
+                "sessions cannot be kept in Kubernetes yet".into(),
+            )),
         }
     }
 

@@ -136,7 +136,8 @@ impl ClusterPlan {
                 }
                 Change::Put(stored) => self.put(stored),
                 Change::Delete(Key::Endpoint(key), _) => self.forget(key),
-                Change::Reset(Kind::Replica, ..) | Change::Delete(Key::Replica(_), _) => {}
+                Change::Reset(Kind::Replica | Kind::Session, ..)
+                | Change::Delete(Key::Replica(_) | Key::Session(_), _) => {}
             }
         }
     }

@@ -7,17 +7,29 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::backend::Revision;
+use crate::backend::{Revision, Stored, Write, WriteError};
 use crate::lease::{Lease, Released};
 use crate::map::Set;
+use crate::record::{Key, Record};
 use crate::registry::queue::Ended;
-use crate::session::engine::store::{Stored, Write, WriteError};
 use crate::session::engine::turns::Wish;
 use crate::session::engine::{Engine, Entry, Writing, later};
 use crate::session::id::SessionKey;
 use crate::session::problem::Problem;
 use crate::session::record::SessionRecord;
 use crate::time::Now;
+
+/// A session and the revision at which it is stored.
+pub type StoredSession = (Arc<SessionRecord>, Revision);
+
+/// The session that is stored, if it is one.
+#[must_use]
+pub fn session(stored: &Stored) -> Option<StoredSession> {
+    match &stored.record {
+        Record::Session(record) => Some((Arc::clone(record), stored.revision)),
+        Record::Endpoint(_) | Record::Replica(_) => None,
+    }
+}
 
 impl Entry {
     /// Whether the store is to be written, but for leases.
@@ -89,9 +101,9 @@ impl Engine {
             content: content.clone(),
         });
         Some(match (content, entry.revision) {
-            (Some(record), None) => Write::Create(record),
-            (Some(record), Some(revision)) => Write::Put(record, revision),
-            (None, revision) => Write::Delete(key, revision.unwrap_or_default()),
+            (Some(record), None) => Write::Create(Record::Session(record)),
+            (Some(record), Some(revision)) => Write::Put(Record::Session(record), revision),
+            (None, revision) => Write::Delete(Key::Session(key), revision.unwrap_or_default()),
         })
     }
 
@@ -116,7 +128,7 @@ impl Engine {
     }
 
     /// A write that was handed out has ended.
-    pub fn written(&mut self, now: Now, key: SessionKey, result: Result<Revision, WriteError>) {
+    pub fn written(&mut self, now: Now, key: SessionKey, result: &Result<Revision, WriteError>) {
         let Some(writing) = self
             .entries
             .get_mut(&key)
@@ -127,20 +139,21 @@ impl Engine {
         };
         let ended = match result {
             Ok(revision) => {
-                self.holds(now, key, &writing, revision);
+                self.holds(now, key, &writing, *revision);
                 Ended::Done
             }
             Err(WriteError::Conflict(current)) => {
+                let current = current.as_deref().and_then(session);
                 self.holds_instead(now, key, &writing, current);
                 Ended::Conflict
             }
-            Err(WriteError::Unavailable) => {
+            Err(WriteError::Unavailable(_)) => {
                 if let Some(entry) = self.entries.get_mut(&key) {
                     entry.doubt(writing.content);
                 }
                 Ended::Unavailable
             }
-            Err(WriteError::Refused) => {
+            Err(WriteError::Refused(_)) => {
                 if self.has_turn(key, &writing) {
                     self.refuse(now, key);
                 }
@@ -221,7 +234,7 @@ impl Engine {
         now: Now,
         key: SessionKey,
         writing: &Writing,
-        current: Option<Stored>,
+        current: Option<StoredSession>,
     ) {
         match (current, &writing.content) {
             // It had been made, and only its answer was lost.
@@ -424,7 +437,7 @@ impl Engine {
     }
 
     /// The watch tells all that the store held at `revision`.
-    pub fn was_reset(&mut self, now: Now, all: Vec<Stored>, revision: Revision) {
+    pub fn was_reset(&mut self, now: Now, all: Vec<StoredSession>, revision: Revision) {
         let present: Set<SessionKey> = all.iter().map(|(record, _)| record.key).collect();
         for (record, revision) in all {
             self.was_put(now, record, revision);

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::Revision;
+use crate::backend::memory::decide;
+use crate::backend::{Revision, Stored, Write, WriteError};
+use crate::record::{Key, Record};
 use crate::registry::ConnectionId;
 use crate::session::Command;
-use crate::session::engine::store::{Stored, Write, WriteError};
+use crate::session::engine::sync::{StoredSession, session};
 use crate::session::engine::{ANSWER_WITHIN, Answer, Engine, Setup, Ticket};
 use crate::session::id::SessionKey;
 use crate::session::problem::Problem;
@@ -34,48 +36,42 @@ pub(super) enum Mood {
 
 #[derive(Debug)]
 struct Store {
-    records: BTreeMap<SessionKey, Stored>,
+    records: BTreeMap<SessionKey, StoredSession>,
     revision: u64,
     log: Vec<Told>,
 }
 
 #[derive(Clone, Debug)]
 enum Told {
-    Put(Stored),
+    Put(StoredSession),
     Deleted(SessionKey, Revision),
 }
 
 impl Store {
     fn make(&mut self, write: Write) -> Result<Revision, WriteError> {
-        let key = match &write {
-            Write::Create(record) | Write::Put(record, _) => record.key,
-            Write::Delete(key, _) => *key,
+        let Key::Session(key) = write.key() else {
+            panic!("{write:?} is of no session");
         };
-        let current = self.records.get(&key).cloned();
-        let known = current.as_ref().map(|(_, revision)| *revision);
-        let fits = match &write {
-            Write::Create(_) => known.is_none(),
-            Write::Put(_, revision) => known == Some(*revision),
-            Write::Delete(_, revision) => known.is_none_or(|known| known == *revision),
-        };
-        if !fits {
-            return Err(WriteError::Conflict(current));
-        }
-        self.revision += 1;
-        let revision = Revision(self.revision);
-        match write {
-            Write::Create(record) | Write::Put(record, _) => {
-                let stored = (record, revision);
-                self.records.insert(key, stored.clone());
-                self.log.push(Told::Put(stored));
-            }
-            Write::Delete(..) => {
-                if self.records.remove(&key).is_some() {
-                    self.log.push(Told::Deleted(key, revision));
+        let current = self.records.get(&key).map(|(record, revision)| Stored {
+            record: Record::Session(Arc::clone(record)),
+            revision: *revision,
+        });
+        let next = Revision(self.revision + 1);
+        if let Some(edit) = decide(current.as_ref(), write, next)? {
+            let told = match edit.stored().as_ref().and_then(session) {
+                Some(stored) => {
+                    self.records.insert(key, stored.clone());
+                    Told::Put(stored)
                 }
-            }
+                None => {
+                    self.records.remove(&key);
+                    Told::Deleted(key, next)
+                }
+            };
+            self.log.push(told);
+            self.revision = next.0;
         }
-        Ok(revision)
+        Ok(Revision(self.revision))
     }
 }
 
@@ -254,11 +250,11 @@ impl World {
         while let Some((key, write)) = self.engine(number).next_write(now) {
             let result = match self.mood {
                 Mood::Up => self.store.make(write),
-                Mood::Away => Err(WriteError::Unavailable),
-                Mood::Refusing => Err(WriteError::Refused),
+                Mood::Away => Err(WriteError::Unavailable(String::new())),
+                Mood::Refusing => Err(WriteError::Refused(String::new())),
                 Mood::Mute => {
                     let _lost = self.store.make(write);
-                    Err(WriteError::Unavailable)
+                    Err(WriteError::Unavailable(String::new()))
                 }
                 Mood::Hung => {
                     self.hung.push(write);
@@ -266,7 +262,7 @@ impl World {
                     continue;
                 }
             };
-            self.engine(number).written(now, key, result);
+            self.engine(number).written(now, key, &result);
         }
     }
 
@@ -278,7 +274,7 @@ impl World {
             let now = self.now;
             for key in std::mem::take(&mut self.replicas[number].unanswered) {
                 self.engine(number)
-                    .written(now, key, Err(WriteError::Unavailable));
+                    .written(now, key, &Err(WriteError::Unavailable(String::new())));
             }
         }
         for write in std::mem::take(&mut self.hung) {
@@ -297,7 +293,7 @@ impl World {
             let now = self.now;
             for key in std::mem::take(&mut self.replicas[number].unanswered) {
                 self.engine(number)
-                    .written(now, key, Err(WriteError::Unavailable));
+                    .written(now, key, &Err(WriteError::Unavailable(String::new())));
             }
         }
     }
@@ -382,7 +378,7 @@ impl World {
         let mut record = (*record).clone();
         edit(&mut record);
         self.store
-            .make(Write::Put(Arc::new(record), revision))
+            .make(Write::Put(Record::Session(Arc::new(record)), revision))
             .unwrap();
     }
 
@@ -390,7 +386,9 @@ impl World {
     pub fn remove(&mut self, id: &str) {
         let key = SessionKey::of(id);
         let (_, revision) = self.store.records[&key];
-        self.store.make(Write::Delete(key, revision)).unwrap();
+        self.store
+            .make(Write::Delete(Key::Session(key), revision))
+            .unwrap();
     }
 }
 

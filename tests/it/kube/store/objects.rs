@@ -27,7 +27,7 @@ use crate::kube::env::Env;
 fn endpoint(record: &Record) -> EndpointRecord {
     match record {
         Record::Endpoint(record) => (**record).clone(),
-        Record::Replica(_) => panic!("a replica"),
+        other => panic!("{}", other.key()),
     }
 }
 
