@@ -3,6 +3,6 @@
 mod bounds;
 mod clients;
 mod decisions;
-mod env;
+pub mod env;
 mod restart;
 mod secured;
