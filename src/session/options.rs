@@ -14,6 +14,8 @@ pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 pub const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// The largest bound on a body that is taken for one: 1 TiB.
 pub const LARGEST_BODY: u64 = 1 << 40;
+/// The heaviest that a session may be among those of its service.
+pub const HEAVIEST: u16 = 1_000;
 
 /// What a session asks a proxy for; none where it did not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,11 @@ pub struct Options {
     /// Whether HTTP/3 is spoken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http3: Option<bool>,
+    /// Its share of the requests among the sessions of its service at one place,
+    /// in relation to theirs: at most [`HEAVIEST`], [`Options::WEIGHT`] unless it
+    /// says otherwise; with 0 it gets none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
 }
 
 /// One option, as `OPTIONS` announces it.
@@ -69,6 +76,8 @@ pub enum Setting {
     Http2(bool),
     /// `http3`.
     Http3(bool),
+    /// `weight`: at most [`HEAVIEST`].
+    Weight(u16),
 }
 
 impl Setting {
@@ -92,10 +101,11 @@ impl Setting {
             "compression" => truth(value).map(Self::Compression),
             "http2" => truth(value).map(Self::Http2),
             "http3" => truth(value).map(Self::Http3),
+            "weight" => weight(value).map(Self::Weight),
             _ => {
                 return Err(Problem::InvalidOption(
                     "there are timeout, health_check_interval, health_check_timeout, \
-                     health_check_path, max_body_size, websocket, compression, http2, http3"
+                     health_check_path, max_body_size, websocket, compression, http2, http3, weight"
                         .into(),
                 ));
             }
@@ -105,6 +115,9 @@ impl Setting {
 }
 
 impl Options {
+    /// The weight of a session that did not say.
+    pub const WEIGHT: u16 = 1;
+
     /// Changes one.
     pub fn set(&mut self, setting: &Setting) {
         match setting {
@@ -121,6 +134,7 @@ impl Options {
             Setting::Compression(on) => self.compression = Some(*on),
             Setting::Http2(on) => self.http2 = Some(*on),
             Setting::Http3(on) => self.http3 = Some(*on),
+            Setting::Weight(weight) => self.weight = Some(*weight),
         }
     }
 
@@ -162,6 +176,15 @@ fn truth(text: &str) -> Result<bool, String> {
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
         _ => Err("must be true or false".into()),
     }
+}
+
+/// A number without sign or unit.
+fn weight(text: &str) -> Result<u16, String> {
+    let digits = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .filter(|weight| *weight <= HEAVIEST)
+        .ok_or_else(|| format!("must be a number from 0 to {HEAVIEST}"))
 }
 
 /// A number of bytes, perhaps with a unit of 1,024, as proxies count.
@@ -207,6 +230,7 @@ mod tests {
             ("compression", "1"),
             ("http2", "false"),
             ("http3", "0"),
+            ("weight", "10"),
         ]);
         let expected = Options {
             timeout_ms: Some(60_000),
@@ -218,6 +242,7 @@ mod tests {
             compression: Some(true),
             http2: Some(false),
             http3: Some(false),
+            weight: Some(10),
         };
         assert_eq!(options, expected);
         let json = serde_json::to_string(&options).unwrap();
@@ -234,6 +259,8 @@ mod tests {
             ("health_check_timeout", "1ms"),
             ("max_body_size", "0"),
             ("max_body_size", "1024 GiB"),
+            ("weight", "0"),
+            ("weight", "1000"),
         ] {
             assert!(Setting::parse(key, value).is_ok(), "{key} {value}");
         }
@@ -257,6 +284,13 @@ mod tests {
             ("max_body_size", "18446744073709551615k"),
             ("websocket", "yes"),
             ("websocket", ""),
+            ("weight", ""),
+            ("weight", "1001"),
+            ("weight", "65536"),
+            ("weight", "-1"),
+            ("weight", "+1"),
+            ("weight", "0.5"),
+            ("weight", "50%"),
         ] {
             let text = Setting::parse(key, value).unwrap_err().to_string();
             assert!(
