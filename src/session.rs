@@ -7,9 +7,12 @@
 //!                  what a watch tells, what is to be written
 //! ```
 //!
-//! All of it is pure: no socket, no store, no clock. [`codec`] turns bytes into
+//! All of that is pure: no socket, no store, no clock. [`codec`] turns bytes into
 //! [`command`]s, whose values are valid once they are made; [`engine`] decides
 //! what each comes to, and what a store is to hold ([`record`]).
+//!
+//! What is served ([`serving`]) is carried by a proxy; [`traefik`] tells one what
+//! to do.
 //!
 //! A session's [`id`] is a bearer secret. It is in the reply to `REGISTER` and
 //! nowhere else: whatever is kept, compared or shown is its hash, or its front.
@@ -28,8 +31,10 @@ pub mod record;
 pub mod registration;
 pub mod reply;
 pub mod route;
+pub mod serving;
 pub mod table;
 mod text;
+pub mod traefik;
 
 pub use codec::Decoder;
 pub use command::{Change, Command};
