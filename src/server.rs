@@ -61,10 +61,7 @@ impl Server {
     /// # Errors
     /// When the address cannot be had; the error says what to do.
     pub async fn bind(config: Config) -> Result<Self, BindError> {
-        let listener = listener::bind(config.listen)?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| BindError::new(config.listen, error))?;
+        let (listener, address) = listener::bind(config.listen, "--listen")?;
         Ok(Self {
             listener,
             address,

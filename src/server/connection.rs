@@ -21,10 +21,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::gost::Gost;
+use crate::metrics::connections::Connections;
 use crate::metrics::{Closed, Metrics};
 use crate::registry::{Caller, ClosedBy, ConnectionId, Registry};
 use crate::server::batch::Batch;
-use crate::server::limits::Limits;
+use crate::server::limits::{Limits, Room};
+use crate::server::listener::{Keepalive, Serve};
 use crate::server::stream::{Fate, Side, Stream, Transport};
 use crate::server::throttle::Throttle;
 use crate::server::tls::Tls;
@@ -50,9 +52,6 @@ pub(super) struct Host {
     pub(super) bad_handshakes: Throttle,
 }
 
-/// Gives each connection of the process its number.
-static NUMBER: AtomicU64 = AtomicU64::new(1);
-
 /// Tells of a connection's end, however its task ends.
 struct Open<'a> {
     host: &'a Host,
@@ -62,7 +61,7 @@ struct Open<'a> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.host.metrics.connection_closed(self.closed);
+        self.host.metrics.connections.closed(self.closed);
         let by = match self.closed {
             Closed::Peer => ClosedBy::Peer,
             _ => ClosedBy::Registry,
@@ -107,10 +106,35 @@ impl Activity {
     }
 }
 
-impl Host {
-    /// Serves a connection to its end.
-    pub(super) async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let id = ConnectionId(NUMBER.fetch_add(1, Ordering::Relaxed));
+impl Serve for Host {
+    type Closed = Closed;
+
+    // HTTP/2's own ping is quicker.
+    const KEEPALIVE: Keepalive = Keepalive {
+        after: Duration::from_secs(60),
+        interval: Duration::from_secs(15),
+        retries: 3,
+        unacknowledged: None,
+    };
+
+    const FLAGS: [&'static str; 2] = ["--max-connections", "--max-connections-per-address"];
+
+    fn room(&self) -> Room {
+        Room {
+            total: self.limits.connections,
+            per_peer: self.limits.connections_per_peer,
+        }
+    }
+
+    fn connections(&self) -> &Connections<Closed> {
+        &self.metrics.connections
+    }
+
+    fn cancelled(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, id: ConnectionId) {
         let caller = Caller::new(id, peer.ip(), &self.pod_ips);
         let mut open = Open {
             host: &self,
@@ -120,7 +144,9 @@ impl Host {
         open.closed = self.converse(stream, caller).await;
         tracing::debug!(%peer, connection = id.0, cause = open.closed.as_str(), "connection ended");
     }
+}
 
+impl Host {
     /// Handshake, protocol, requests.
     async fn converse(self: &Arc<Self>, stream: TcpStream, caller: Caller) -> Closed {
         let limits = &self.limits;

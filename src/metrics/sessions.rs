@@ -1,0 +1,195 @@
+//! What proxy sessions come to: commands, and the connections that carry them.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::metrics::connections::Connections;
+use crate::metrics::{BUCKETS, SessionClosed, labels};
+use crate::session::command::Change;
+use crate::session::{Command, Problem, Reply};
+
+labels! {
+    /// A command.
+    Asked {
+        /// `REGISTER`
+        Register = "register",
+        /// `ROUTE`
+        Route = "route",
+        /// `HEADER`
+        Header = "header",
+        /// `OPTIONS`
+        Options = "options",
+        /// `VALIDATE`
+        Validate = "validate",
+        /// `MAINT_ENTER`
+        MaintEnter = "maint_enter",
+        /// `MAINT_EXIT`
+        MaintExit = "maint_exit",
+        /// `SHUTDOWN`
+        Shutdown = "shutdown",
+        /// `RECONNECT`
+        Reconnect = "reconnect",
+        /// A line that was not understood, or not ended in time.
+        Other = "other",
+    }
+}
+
+impl Asked {
+    /// What a command is counted as.
+    #[must_use]
+    pub fn of(command: &Command) -> Self {
+        match command {
+            Command::Register(_) => Self::Register,
+            Command::Change(_, Change::Route(_)) => Self::Route,
+            Command::Change(_, Change::Header(_)) => Self::Header,
+            Command::Change(_, Change::Option(_)) => Self::Options,
+            Command::Change(_, Change::Maintenance(true)) => Self::MaintEnter,
+            Command::Change(_, Change::Maintenance(false)) => Self::MaintExit,
+            Command::Validate(_) => Self::Validate,
+            Command::Shutdown(_) => Self::Shutdown,
+            Command::Reconnect(_) => Self::Reconnect,
+        }
+    }
+}
+
+labels! {
+    /// How a command was answered.
+    Answered {
+        /// It was carried out.
+        Ok = "ok",
+        /// `REREGISTER`
+        Reregister = "reregister",
+        /// `ERROR|Invalid session`
+        InvalidSession = "invalid_session",
+        /// `ERROR|Invalid format`
+        InvalidFormat = "invalid_format",
+        /// `ERROR|Unknown command`
+        UnknownCommand = "unknown_command",
+        /// `ERROR|Already registered`
+        AlreadyRegistered = "already_registered",
+        /// `ERROR|Invalid port`
+        InvalidPort = "invalid_port",
+        /// `ERROR|Invalid route`
+        InvalidRoute = "invalid_route",
+        /// `ERROR|Invalid option`
+        InvalidOption = "invalid_option",
+        /// `ERROR|Invalid header`
+        InvalidHeader = "invalid_header",
+        /// `ERROR|Route conflict`
+        RouteConflict = "route_conflict",
+        /// The policy does not allow it, whatever the words.
+        NotAllowed = "not_allowed",
+        /// `ERROR|Line too long`
+        LineTooLong = "line_too_long",
+        /// `ERROR|Read timeout`
+        ReadTimeout = "read_timeout",
+        /// `ERROR|Unavailable`
+        Unavailable = "unavailable",
+    }
+}
+
+impl Answered {
+    /// What a reply is counted as.
+    #[must_use]
+    pub fn of(reply: &Reply) -> Self {
+        let problem = match reply {
+            Reply::Error(problem) => problem,
+            Reply::Reregister => return Self::Reregister,
+            _ => return Self::Ok,
+        };
+        match problem {
+            Problem::InvalidSession => Self::InvalidSession,
+            Problem::InvalidFormat => Self::InvalidFormat,
+            Problem::UnknownCommand => Self::UnknownCommand,
+            Problem::AlreadyRegistered => Self::AlreadyRegistered,
+            Problem::InvalidPort => Self::InvalidPort,
+            Problem::InvalidRoute(_) => Self::InvalidRoute,
+            Problem::InvalidOption(_) => Self::InvalidOption,
+            Problem::InvalidHeader(_) => Self::InvalidHeader,
+            Problem::RouteConflict(_) => Self::RouteConflict,
+            Problem::NotAllowed(_) => Self::NotAllowed,
+            Problem::LineTooLong => Self::LineTooLong,
+            Problem::ReadTimeout => Self::ReadTimeout,
+            Problem::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+/// The session listener, counted.
+#[derive(Debug)]
+pub struct SessionMetrics {
+    /// Its connections.
+    pub connections: Connections<SessionClosed>,
+    commands: [[Counter; Answered::ALL.len()]; Asked::ALL.len()],
+    latency: [Histogram; Asked::ALL.len()],
+}
+
+impl SessionMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let commands = Family::<[(&str, &str); 2], Counter>::default();
+        let latency = Family::<[(&str, &str); 1], Histogram>::new_with_constructor(|| {
+            Histogram::new(BUCKETS)
+        });
+        registry.register(
+            "tunnel_registry_session_commands",
+            "Commands of proxy sessions, by how they were answered",
+            commands.clone(),
+        );
+        registry.register(
+            "tunnel_registry_session_command_duration_seconds",
+            "Time from a command's line to its answer",
+            latency.clone(),
+        );
+        Self {
+            connections: Connections::new(
+                registry,
+                "tunnel_registry_session_connections",
+                "Proxy sessions: ",
+            ),
+            commands: Asked::ALL.map(|command| {
+                Answered::ALL.map(|outcome| {
+                    commands.get_or_create_owned(&[
+                        ("command", command.as_str()),
+                        ("outcome", outcome.as_str()),
+                    ])
+                })
+            }),
+            latency: Asked::ALL
+                .map(|command| latency.get_or_create_owned(&[("command", command.as_str())])),
+        }
+    }
+
+    /// A command was answered.
+    pub fn answered(&self, command: Asked, outcome: Answered, took: Duration) {
+        self.commands[command as usize][outcome as usize].inc();
+        self.latency[command as usize].observe(took.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn commands_are_counted_by_how_they_were_answered() {
+        let metrics = Metrics::new();
+        let command = Command::parse("MAINT_ENTER|s").unwrap();
+        let reply = Reply::from(Problem::InvalidSession);
+        let took = Duration::from_micros(60);
+        let (asked, answered) = (Asked::of(&command), Answered::of(&reply));
+        metrics.sessions.answered(asked, answered, took);
+        let text = metrics.encode().unwrap();
+        for line in [
+            r#"tunnel_registry_session_commands_total{command="maint_enter",outcome="invalid_session"} 1"#,
+            r#"tunnel_registry_session_commands_total{command="register",outcome="ok"} 0"#,
+            r#"tunnel_registry_session_command_duration_seconds_bucket{le="0.0001",command="maint_enter"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}
