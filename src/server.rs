@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use limits::Limits;
 pub use listener::BindError;
+pub(crate) use listener::bind;
 
 use crate::gost::{Gost, Health};
 use crate::metrics::Metrics;

@@ -11,8 +11,8 @@
 //! [`command`]s, whose values are valid once they are made; [`engine`] decides
 //! what each comes to, and what a store is to hold ([`record`]).
 //!
-//! What is served ([`serving`]) is carried by a proxy; [`traefik`] tells one what
-//! to do.
+//! What is served ([`serving`]) is carried by a proxy: [`traefik`] tells one what
+//! to do, and [`maintenance`] answers in place of who is not to be asked.
 //!
 //! A session's [`id`] is a bearer secret. It is in the reply to `REGISTER` and
 //! nowhere else: whatever is kept, compared or shown is its hash, or its front.
@@ -24,6 +24,7 @@ pub mod events;
 pub mod header;
 pub mod host;
 pub mod id;
+pub mod maintenance;
 pub mod options;
 pub mod place;
 pub mod problem;
