@@ -17,6 +17,7 @@ pub mod tls;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +55,7 @@ pub struct Server {
     address: SocketAddr,
     config: Config,
     health: Health,
+    further: Router,
 }
 
 impl Server {
@@ -68,6 +70,7 @@ impl Server {
             address,
             config,
             health: Health::new().await,
+            further: Router::new(),
         })
     }
 
@@ -81,6 +84,13 @@ impl Server {
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.clone()
+    }
+
+    /// Serves further HTTP paths than gost's, for the same callers.
+    #[must_use]
+    pub fn also(mut self, paths: Router) -> Self {
+        self.further = self.further.merge(paths);
+        self
     }
 
     /// Serves until cancelled. Then it stops accepting, answers what is in
@@ -98,7 +108,8 @@ impl Server {
             Arc::clone(&self.config.pod_ips),
             &self.health,
             self.config.limits.request,
-        );
+        )
+        .also(self.further);
         let host = connection::Host {
             gost,
             registry,

@@ -21,5 +21,6 @@ mod malformed;
 mod process;
 mod sd;
 mod testenv;
+mod traefik;
 mod tunnels;
 mod whole;

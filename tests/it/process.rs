@@ -149,10 +149,15 @@ impl Process {
         Pid::from_raw(self.id().try_into().unwrap()).unwrap()
     }
 
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits until it says that it is ready, on its admin port.
     pub async fn ready(&mut self, admin: SocketAddr) {
         until("the process is ready", async || {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.has_ended() {
                 panic!("it ended with {status} and said:\n{}", self.said());
             }
             let answer = fetch(admin, "/readyz").await;
