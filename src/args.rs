@@ -6,6 +6,7 @@
 pub mod controller;
 pub mod kubernetes;
 pub mod serve;
+pub mod session;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use crate::server::auth::Tokens;
 pub use controller::Controller;
 pub use kubernetes::{Kubernetes, WatchPods};
 pub use serve::{Access, Limits, Listening, Logs, Serve, Times};
+pub use session::Session;
 pub use store::Store;
 
 /// The variable that holds tokens. It has no flag: a command line is public.

@@ -230,7 +230,16 @@ impl Metrics {
             "Time from a call's head to its answer",
             latency.clone(),
         );
-        let connections = Connections::new(&mut registry, "tunnel_registry_connections", "");
+        let connections = Connections::new(
+            &mut registry,
+            [
+                "tunnel_registry_connections",
+                "tunnel_registry_connections_accepted",
+                "tunnel_registry_connections_refused",
+                "tunnel_registry_connections_closed",
+            ],
+            "",
+        );
         let sessions = SessionMetrics::new(&mut registry);
         registry.register(
             "tunnel_registry_reload_failures",

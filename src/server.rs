@@ -10,6 +10,7 @@ mod connection;
 pub mod limits;
 mod listener;
 pub mod reload;
+pub mod session;
 mod stream;
 pub(crate) mod throttle;
 pub mod tls;

@@ -7,9 +7,10 @@
 //!                  what a watch tells, what is to be written
 //! ```
 //!
-//! All of that is pure: no socket, no store, no clock. [`codec`] turns bytes into
+//! That is pure: no socket, no store, no clock. [`codec`] turns bytes into
 //! [`command`]s, whose values are valid once they are made; [`engine`] decides
-//! what each comes to, and what a store is to hold ([`record`]).
+//! what each comes to, and what a store is to hold ([`record`]). [`sessions`] is
+//! the engine with a lock and a clock, which [`crate::server::session`] asks.
 //!
 //! What is served ([`serving`]) is carried by a proxy: [`traefik`] tells one what
 //! to do, and [`maintenance`] answers in place of who is not to be asked.
@@ -27,12 +28,14 @@ pub mod id;
 pub mod maintenance;
 pub mod options;
 pub mod place;
+pub mod policy;
 pub mod problem;
 pub mod record;
 pub mod registration;
 pub mod reply;
 pub mod route;
 pub mod serving;
+pub mod sessions;
 pub mod table;
 mod text;
 pub mod traefik;
@@ -44,3 +47,4 @@ pub use id::{SessionId, SessionKey};
 pub use problem::Problem;
 pub use record::SessionRecord;
 pub use reply::Reply;
+pub use sessions::Sessions;

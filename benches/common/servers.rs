@@ -87,6 +87,7 @@ impl Registry {
         command
             .args(["--listen", &at.to_string()])
             .args(["--admin-listen", &admin.to_string()])
+            .args(["--session-listen", "off"])
             .arg("--store")
             .arg(store.argument())
             .args(flags);

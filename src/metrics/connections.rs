@@ -20,26 +20,27 @@ pub struct Connections<C> {
 }
 
 impl<C: Label> Connections<C> {
-    /// Metrics called `prefix` and more, at zero; `whose` is put before the help
-    /// texts.
-    pub(super) fn new(registry: &mut Registry, prefix: &str, whose: &str) -> Self {
+    /// Metrics at zero, called by these names: of those that are open, accepted,
+    /// refused and closed. `whose` is put before the help texts.
+    pub(super) fn new(registry: &mut Registry, names: [&str; 4], whose: &str) -> Self {
+        let [open_name, accepted_name, refused_name, closed_name] = names;
         let open = Gauge::default();
         let accepted = Counter::default();
         let refused = Family::<[(&str, &str); 1], Counter>::default();
         let closed = Family::<[(&str, &str); 1], Counter>::default();
-        registry.register(prefix, format!("{whose}Open connections"), open.clone());
+        registry.register(open_name, format!("{whose}Open connections"), open.clone());
         registry.register(
-            format!("{prefix}_accepted"),
+            accepted_name,
             format!("{whose}Connections that were let in"),
             accepted.clone(),
         );
         registry.register(
-            format!("{prefix}_refused"),
+            refused_name,
             format!("{whose}Connections that were closed at once, by the limit that was reached"),
             refused.clone(),
         );
         registry.register(
-            format!("{prefix}_closed"),
+            closed_name,
             format!("{whose}Connections that have ended, by the cause"),
             closed.clone(),
         );

@@ -1,16 +1,23 @@
 //! What proxy sessions come to: commands, and the connections that carry them.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::metrics::connections::Connections;
 use crate::metrics::{BUCKETS, SessionClosed, labels};
 use crate::session::command::Change;
-use crate::session::{Command, Problem, Reply};
+use crate::session::engine::view::State;
+use crate::session::{Command, Problem, Reply, Sessions};
 
 labels! {
     /// A command.
@@ -147,7 +154,12 @@ impl SessionMetrics {
         Self {
             connections: Connections::new(
                 registry,
-                "tunnel_registry_session_connections",
+                [
+                    "tunnel_registry_session_connections",
+                    "tunnel_registry_session_connections_accepted",
+                    "tunnel_registry_session_connections_refused",
+                    "tunnel_registry_session_connections_closed",
+                ],
                 "Proxy sessions: ",
             ),
             commands: Asked::ALL.map(|command| {
@@ -167,6 +179,67 @@ impl SessionMetrics {
     pub fn answered(&self, command: Asked, outcome: Answered, took: Duration) {
         self.commands[command as usize][outcome as usize].inc();
         self.latency[command as usize].observe(took.as_secs_f64());
+    }
+}
+
+/// Tells what sessions there are.
+#[derive(Debug)]
+pub struct SessionFigures(Arc<Sessions>);
+
+impl SessionFigures {
+    /// The figures of these sessions.
+    #[must_use]
+    pub fn new(sessions: Arc<Sessions>) -> Self {
+        Self(sessions)
+    }
+}
+
+impl Collector for SessionFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let figures = self.0.figures();
+        let mut states = encoder.encode_descriptor(
+            "tunnel_registry_sessions",
+            "Proxy sessions, by what keeps them alive",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (state, text) in [
+            (State::Connected, "connected"),
+            (State::Elsewhere, "elsewhere"),
+            (State::Silent, "silent"),
+            (State::Superseded, "superseded"),
+            (State::Static, "static"),
+        ] {
+            let count = figures.states.get(&state).copied().unwrap_or(0);
+            ConstGauge::new(count as f64).encode(states.encode_family(&[("state", text)])?)?;
+        }
+        let gauge = ConstGauge::new(figures.waiting_writes as f64);
+        gauge.encode(encoder.encode_descriptor(
+            "tunnel_registry_session_write_queue_length",
+            "Writes of proxy sessions that wait for the store or are under way",
+            None,
+            MetricType::Gauge,
+        )?)?;
+        for (name, help, value) in [
+            (
+                "tunnel_registry_session_commands_given_up",
+                "Commands that the store did not take within 4 s, or that waited too long for others; they were answered Unavailable and undone",
+                figures.given_up,
+            ),
+            (
+                "tunnel_registry_session_events_unlogged",
+                "Log lines of proxy sessions that were left out because there were too many at once",
+                figures.unlogged,
+            ),
+        ] {
+            ConstCounter::new(value).encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                MetricType::Counter,
+            )?)?;
+        }
+        Ok(())
     }
 }
 

@@ -17,7 +17,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::gost::Gost;
@@ -27,7 +26,7 @@ use crate::registry::{Caller, ClosedBy, ConnectionId, Registry};
 use crate::server::batch::Batch;
 use crate::server::limits::{Limits, Room};
 use crate::server::listener::{Keepalive, Serve};
-use crate::server::stream::{Fate, Side, Stream, Transport};
+use crate::server::stream::{Fate, Handshake, NoTransport, Side, Stream};
 use crate::server::throttle::Throttle;
 use crate::server::tls::Tls;
 
@@ -150,23 +149,16 @@ impl Host {
     /// Handshake, protocol, requests.
     async fn converse(self: &Arc<Self>, stream: TcpStream, caller: Caller) -> Closed {
         let limits = &self.limits;
-        let transport = match &self.tls {
-            None => Transport::Plain(stream),
-            Some(tls) => {
-                let handshake = TlsAcceptor::from(tls.config()).accept(stream);
-                let handshake = timeout(limits.tls_handshake, handshake);
-                match self.cancelled.run_until_cancelled(handshake).await {
-                    None => return Closed::Shutdown,
-                    Some(Ok(Ok(stream))) => Transport::Tls(Box::new(stream)),
-                    Some(Ok(Err(error))) => {
-                        if let Some(unsaid) = self.bad_handshakes.admit(Instant::now()) {
-                            tracing::warn!(peer = %caller.peer, %error, unsaid, "a TLS handshake failed");
-                        }
-                        return Closed::Tls;
-                    }
-                    Some(Err(_)) => return Closed::Tls,
-                }
-            }
+        let handshake = Handshake {
+            tls: self.tls.as_deref(),
+            limit: limits.tls_handshake,
+            failures: &self.bad_handshakes,
+            cancelled: &self.cancelled,
+        };
+        let transport = match handshake.make(stream, caller.peer).await {
+            Ok(transport) => transport,
+            Err(NoTransport::Tls) => return Closed::Tls,
+            Err(NoTransport::Cancelled) => return Closed::Shutdown,
         };
         let opened = Instant::now();
         let fate = Arc::new(Fate::default());

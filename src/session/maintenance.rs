@@ -12,7 +12,7 @@ mod page;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +60,6 @@ const OUR_PAGE: &str = "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf
 pub struct Responder {
     listener: TcpListener,
     address: SocketAddr,
-    pages: Arc<Pages>,
 }
 
 /// Whom requests are for, and how many pages are fetched.
@@ -71,17 +70,13 @@ struct Pages {
 }
 
 impl Responder {
-    /// Listens on `address` for requests to sessions that `serving` tells of.
+    /// Listens on `address`.
     ///
     /// # Errors
     /// When the address cannot be had; the error says what to do.
-    pub fn bind(address: SocketAddr, serving: Arc<dyn Serving>) -> Result<Self, BindError> {
+    pub fn bind(address: SocketAddr) -> Result<Self, BindError> {
         let (listener, address) = server::bind(address, "--maintenance-listen")?;
-        Ok(Self {
-            listener,
-            address,
-            pages: Arc::new(Pages::of(serving)),
-        })
+        Ok(Self { listener, address })
     }
 
     /// The address that was bound.
@@ -90,14 +85,28 @@ impl Responder {
         self.address
     }
 
-    /// Answers until it is asked to stop, then what is in flight, which is
-    /// bounded in time.
-    pub async fn run(self, stop: CancellationToken) {
-        let router = router(self.pages);
-        let Ok(()) =
-            admin::server::serve_at_most("maintenance", CONNECTIONS, self.listener, router, stop)
-                .await;
+    /// Where a proxy on this host reaches it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let ip = match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        format!("http://{}", SocketAddr::new(ip, self.address.port()))
     }
+
+    /// Answers for the sessions that `serving` tells of, until it is asked to
+    /// stop; then what is in flight, which is bounded in time.
+    pub async fn run(self, serving: Arc<dyn Serving>, stop: CancellationToken) {
+        serve(self.listener, Arc::new(Pages::of(serving)), stop).await;
+    }
+}
+
+async fn serve(listener: TcpListener, pages: Arc<Pages>, stop: CancellationToken) {
+    let router = router(pages);
+    let Ok(()) =
+        admin::server::serve_at_most("maintenance", CONNECTIONS, listener, router, stop).await;
 }
 
 impl Pages {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::session::engine::view::Offer;
 use crate::session::place::Place;
+use crate::session::sessions::Sessions;
 
 /// Who knows what is served.
 pub trait Serving: fmt::Debug + Send + Sync {
@@ -19,6 +20,17 @@ pub trait Serving: fmt::Debug + Send + Sync {
 
     /// Changes whenever the other may.
     fn version(&self) -> u64;
+}
+
+impl Serving for Sessions {
+    fn served(&self) -> Option<BTreeMap<Place, Vec<Offer>>> {
+        // What was read once stays known.
+        self.is_ready().then(|| Sessions::served(self).1)
+    }
+
+    fn version(&self) -> u64 {
+        Sessions::version(self)
+    }
 }
 
 /// Something that is made from what is served, and made again once that has

@@ -13,7 +13,7 @@ use tokio_rustls::client::TlsStream;
 use tunnel_registry::gost::proto::GetServiceRequest;
 use tunnel_registry::server::auth::{Access, Tokens};
 use tunnel_registry::server::reload::{INTERVAL, OpenError};
-use tunnel_registry::server::tls::{Tls, TlsFiles};
+use tunnel_registry::server::tls::{Tls, TlsFiles, Use};
 use tunnel_registry::server::{Config, Limits};
 
 use crate::testenv::{Env, Grpc, Http, NEVER, TUNNEL, framed, service, whole};
@@ -264,7 +264,7 @@ async fn secured(env: &Env, connector: &TlsConnector) -> TlsStream<TcpStream> {
 async fn both_protocols_are_spoken_over_tls() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     authority.sign("localhost").write(folder.path());
-    let tls = Arc::new(Tls::open(files(&folder, false)).unwrap());
+    let tls = Arc::new(Tls::open(files(&folder, false), Use::Calls).unwrap());
     let env = Env::start_with(|config| config.tls = Some(tls)).await;
 
     let stream = secured(&env, &connector(&authority, None, &["http/1.1"])).await;
@@ -290,7 +290,7 @@ async fn mutual_tls_lets_in_only_whom_the_authority_signed() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     authority.sign("localhost").write(folder.path());
     std::fs::write(folder.path().join("ca.crt"), &authority.certificate).unwrap();
-    let tls = Arc::new(Tls::open(files(&folder, true)).unwrap());
+    let tls = Arc::new(Tls::open(files(&folder, true), Use::Calls).unwrap());
     let env = Env::start_with(|config| config.tls = Some(tls)).await;
 
     let known = authority.sign("gost");
@@ -313,7 +313,7 @@ async fn a_certificate_is_replaced_while_connections_stay() {
     let (old, new) = (Authority::new(), Authority::new());
     let folder = tempfile::tempdir().unwrap();
     old.sign("localhost").write(folder.path());
-    let tls = Arc::new(Tls::open(files(&folder, false)).unwrap());
+    let tls = Arc::new(Tls::open(files(&folder, false), Use::Calls).unwrap());
     let env = Env::start_with(|config| {
         config.tls = Some(Arc::clone(&tls));
         config.limits = patient();
@@ -349,6 +349,8 @@ fn what_cannot_be_used_at_the_start_says_so() {
     std::fs::write(&empty, "# nobody\n").unwrap();
     let error = Access::file(empty).unwrap_err().to_string();
     assert!(error.contains("no token is given"), "{error}");
-    let error = Tls::open(files(&folder, false)).unwrap_err().to_string();
+    let error = Tls::open(files(&folder, false), Use::Calls)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("tls.crt"), "{error}");
 }

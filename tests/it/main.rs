@@ -20,6 +20,7 @@ mod limits;
 mod malformed;
 mod process;
 mod sd;
+mod session;
 mod testenv;
 mod traefik;
 mod tunnels;

@@ -206,6 +206,8 @@ impl Process {
 pub struct Setup {
     pub listen: SocketAddr,
     pub admin: SocketAddr,
+    /// Where it takes proxy sessions, if anywhere.
+    pub sessions: Option<SocketAddr>,
     /// The value of `--store`; none leaves the flag out.
     pub store: Option<OsString>,
     pub arguments: Vec<String>,
@@ -221,6 +223,7 @@ impl Setup {
         Self {
             listen: net.at(1, 8000),
             admin: net.at(1, 8090),
+            sessions: None,
             store: Some(store),
             arguments: Vec::new(),
             environment: Vec::new(),
@@ -242,6 +245,9 @@ impl Setup {
             .envs(self.environment.iter().cloned())
             .arg(format!("--listen={}", self.listen))
             .arg(format!("--admin-listen={}", self.admin));
+        let sessions = self.sessions.map(|at| at.to_string());
+        command.arg("--session-listen");
+        command.arg(sessions.as_deref().unwrap_or("off"));
         if let Some(store) = &self.store {
             command.arg("--store").arg(store);
         }

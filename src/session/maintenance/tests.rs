@@ -28,13 +28,13 @@ impl World {
             port,
             &[ROUTE, "MAINT_ENTER|s"],
         )]);
-        let address = "127.0.0.1:0".parse().unwrap();
-        let responder = Responder::bind(address, Arc::clone(&fixed) as _).unwrap();
+        let responder = Responder::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = responder.local_addr();
-        let pages = Arc::clone(&responder.pages);
+        assert_eq!(responder.url(), format!("http://{address}"));
+        let pages = Arc::new(Pages::of(Arc::clone(&fixed) as _));
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(responder.run(stop.clone()));
+        tasks.spawn(serve(responder.listener, Arc::clone(&pages), stop.clone()));
         Self {
             address,
             fixed,
@@ -250,4 +250,13 @@ async fn it_ends_when_it_is_asked_to() {
     let mut world = World::new(0);
     world.stop.cancel();
     world.tasks.join_next().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_proxy_beside_it_reaches_it_wherever_it_listens() {
+    for (listen, host) in [("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "[::1]")] {
+        let responder = Responder::bind(listen.parse().unwrap()).unwrap();
+        let port = responder.local_addr().port();
+        assert_eq!(responder.url(), format!("http://{host}:{port}"));
+    }
 }
