@@ -116,7 +116,7 @@ pub struct Session {
     /// Read again when it changes. Without it everybody may anything.
     #[arg(long, env = "TUNNEL_REGISTRY_SESSION_POLICY_FILE", value_name = "FILE")]
     pub session_policy_file: Option<PathBuf>,
-    /// Where requests to sessions in maintenance are answered 503, or off; unset, 127.0.0.1:8182 where --session-listen is on by itself
+    /// Where requests to sessions in maintenance are answered 503, or off; unset, 127.0.0.1:8182, and off with --store kubernetes or --session-listen off
     ///
     /// A proxy sends it what it would have sent to those sessions. It passes the
     /// page of their maintenance port on.

@@ -206,7 +206,8 @@ impl Process {
 pub struct Setup {
     pub listen: SocketAddr,
     pub admin: SocketAddr,
-    /// Where it takes proxy sessions, if anywhere.
+    /// Where it takes proxy sessions, if anywhere; it answers for those in
+    /// maintenance at the same address's port 8182.
     pub sessions: Option<SocketAddr>,
     /// The value of `--store`; none leaves the flag out.
     pub store: Option<OsString>,
@@ -238,6 +239,12 @@ impl Setup {
         self
     }
 
+    /// Where it answers for sessions in maintenance, if it takes any.
+    pub fn maintenance(&self) -> Option<SocketAddr> {
+        let sessions = self.sessions?;
+        Some((sessions.ip(), 8182).into())
+    }
+
     /// The command, under `wrapper` if that is not empty.
     fn command(&self, wrapper: &[&str]) -> Command {
         let mut command = command(&self.folder, wrapper);
@@ -248,6 +255,9 @@ impl Setup {
         let sessions = self.sessions.map(|at| at.to_string());
         command.arg("--session-listen");
         command.arg(sessions.as_deref().unwrap_or("off"));
+        if let Some(maintenance) = self.maintenance() {
+            command.arg(format!("--maintenance-listen={maintenance}"));
+        }
         if let Some(store) = &self.store {
             command.arg("--store").arg(store);
         }

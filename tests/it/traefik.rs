@@ -1,6 +1,6 @@
 //! Proxy sessions carried by a real Traefik, which is fed by `/traefik`: backends
 //! register over TCP, and visitors come in at Traefik. Skipped, with a line that
-//! says so, without a Traefik.
+//! says so, without a Traefik; but for [`served`], which needs none.
 
 mod backend;
 mod client;
@@ -8,6 +8,7 @@ mod life;
 mod maintenance;
 mod options;
 mod routes;
+mod served;
 mod sharing;
 mod visitor;
 mod world;

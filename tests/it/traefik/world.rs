@@ -45,7 +45,6 @@ impl World {
         let (net, folder) = (Net::take(), folder());
         let mut setup = Setup::new(net, folder.path()).flags(flags);
         setup.sessions = Some(net.at(1, 8181));
-        setup = setup.flags(&format!("--maintenance-listen={}", net.at(1, 8182)));
         let registry = setup.start().await;
         let proxy = Self::at(net);
         let log = folder.path().join("traefik.log");
