@@ -5,6 +5,7 @@
 //! Whatever is not 200 leaves Traefik with what it had, and so does silence:
 //! before the store was read, 503 is what keeps the routes.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use data_encoding::HEXLOWER;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use ring::digest::{SHA256, digest};
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use crate::session::serving::{Derived, Serving};
@@ -58,7 +60,14 @@ fn document(configuration: &Configuration) -> Result<Document, String> {
 }
 
 async fn answer(State(documents): State<Documents>, headers: HeaderMap) -> Response<Body> {
-    let Some(document) = documents.get(Instant::now()) else {
+    // With ten thousand sessions it takes some ten milliseconds to make: not on
+    // a thread on which gost's calls wait.
+    let document = spawn_blocking(move || documents.get(Instant::now())).await;
+    let document = match document {
+        Ok(document) => document,
+        Err(error) => return fail(&error),
+    };
+    let Some(document) = document else {
         let mut response = refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             "the sessions have not been read from the store yet; ask again, and keep what you have",
@@ -69,11 +78,7 @@ async fn answer(State(documents): State<Documents>, headers: HeaderMap) -> Respo
     };
     let document = match &*document {
         Ok(document) => document,
-        Err(error) => {
-            tracing::error!(%error, "the configuration for Traefik could not be written");
-            let text = "the configuration could not be written; the log says why";
-            return refuse(StatusCode::INTERNAL_SERVER_ERROR, text);
-        }
+        Err(error) => return fail(error),
     };
     let mut response = if is_known(&headers, &document.tag) {
         let mut response = Response::new(Body::empty());
@@ -98,6 +103,12 @@ fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
         .any(|known| known == b"*" || known.strip_prefix(b"W/").unwrap_or(known) == tag.as_bytes())
+}
+
+fn fail(error: &dyn Display) -> Response<Body> {
+    tracing::error!(%error, "the configuration for Traefik could not be made; please report this");
+    let text = "the configuration could not be made; the log says why";
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, text)
 }
 
 fn refuse(status: StatusCode, why: &str) -> Response<Body> {
