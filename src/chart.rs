@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::resources;
-
 const BEGIN: &str = "<!-- values:begin -->";
 const END: &str = "<!-- values:end -->";
 /// What begins a comment of values.yaml that goes into the table.
@@ -67,12 +65,6 @@ fn told(yaml: &str) -> Vec<Told> {
 
 fn lookup<'a>(values: &'a Value, path: &[String]) -> &'a Value {
     path.iter().fold(values, |value, key| &value[key])
-}
-
-#[test]
-fn generated_definition_in_the_chart_is_the_programs() {
-    let definition = resources::definitions().unwrap();
-    generated("files/crds/tunnelendpoints.yaml", &definition);
 }
 
 #[test]

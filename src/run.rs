@@ -56,7 +56,7 @@ fn ask(what: &crate::args::Healthcheck) -> Result<ExitCode, StartError> {
 }
 
 fn print_definitions() -> Result<ExitCode, StartError> {
-    let text = resources::definitions()?;
+    let text = resources::definitions_in_yaml()?;
     io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -51,11 +51,7 @@ pub struct Session {
     ///
     /// Lines of fields separated by |; see docs/proxy-sessions.md. Who can reach
     /// it can take any domain, unless --session-policy-file says otherwise.
-    #[arg(
-        long,
-        env = "TUNNEL_REGISTRY_SESSION_LISTEN",
-        value_name = "IP:PORT|off"
-    )]
+    #[arg(long, env = "TUNNEL_REGISTRY_SESSION_LISTEN", value_name = "IP:PORT")]
     session_listen: Option<Listen>,
     /// How long a session and its routes stay after its connection was lost
     #[arg(
@@ -123,7 +119,7 @@ pub struct Session {
     #[arg(
         long,
         env = "TUNNEL_REGISTRY_MAINTENANCE_LISTEN",
-        value_name = "IP:PORT|off"
+        value_name = "IP:PORT"
     )]
     maintenance_listen: Option<Listen>,
     /// How a proxy reaches --maintenance-listen; unset, http:// and that address
@@ -284,6 +280,20 @@ mod tests {
         use crate::session::engine::Setup;
         assert_eq!(setup, (Setup::GRACE, Setup::SESSIONS));
         assert_eq!(session.tls(), None);
+    }
+
+    #[test]
+    fn every_flag_is_in_the_guide() {
+        use clap::CommandFactory as _;
+        let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/proxy-sessions.md");
+        let guide = std::fs::read_to_string(guide).unwrap();
+        let command = crate::args::Cli::command();
+        let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+        let flags: Vec<_> = flags.filter(|flag| flag.starts_with("session-")).collect();
+        assert_eq!(flags.len(), 11);
+        for flag in flags {
+            assert!(guide.contains(&format!("`--{flag}`")), "--{flag}");
+        }
     }
 
     #[test]

@@ -262,10 +262,7 @@ fn flag_tables(command: &str) -> String {
         let long = flag.get_long().unwrap();
         let takes_value = flag.get_action().takes_values();
         let value = flag.get_value_names().filter(|_| takes_value);
-        // A bar would end the column.
-        let value = value.map_or(String::new(), |names| {
-            format!(" {}", names[0].replace('|', r"\|"))
-        });
+        let value = value.map_or(String::new(), |names| format!(" {}", names[0]));
         let default = match flag.get_default_values() {
             _ if !takes_value => String::new(),
             [] => String::new(),

@@ -17,6 +17,7 @@ use tunnel_registry::lease::Lease;
 use tunnel_registry::record::{
     Endpoint, EndpointKey, EndpointRecord, Key, Kind, Name, Network, Record, ReplicaRecord,
 };
+use tunnel_registry::session::{Change as Announced, Command, SessionKey, SessionRecord};
 
 /// A watch.
 pub(crate) type Watch = BoxStream<'static, Result<Change, WatchError>>;
@@ -36,10 +37,12 @@ macro_rules! suite {
         contract::suite!(@ $store;
             conditions_hold_or_change_nothing
             conditions_hold_for_replicas_too
+            conditions_hold_for_sessions_too
             removing_what_is_absent_succeeds
             revisions_rise_over_all_records
             a_watch_tells_everything_then_every_change_in_order
             a_watch_tells_of_replicas_too
+            a_watch_tells_of_sessions_too
             kinds_do_not_disturb_each_other
             nothing_is_missed_between_reset_and_changes
             one_of_many_conditional_writers_wins
@@ -85,6 +88,45 @@ pub(crate) fn replica(identity: &str, version: u32) -> Record {
         stopped: version.is_multiple_of(2),
         suspects: suspects.collect(),
     }))
+}
+
+/// A record of a session; versions of it differ in all that may.
+pub(crate) fn session(host: &str, version: u32) -> Record {
+    let id = format!("{host}-1-1767225600-0123456789abcdef");
+    let announced = |line: String| match Command::parse(&line) {
+        Ok(Command::Change(_, change)) => change,
+        other => panic!("{line}: {other:?}"),
+    };
+    let register = format!("REGISTER|api|{host}|9000|9001");
+    let Ok(Command::Register(registration)) = Command::parse(&register) else {
+        panic!("{register}");
+    };
+    let at = format!("2026-01-01T00:00:{version:02}Z").parse().unwrap();
+    let mut record = SessionRecord {
+        key: SessionKey::of(&id),
+        front: format!("{host}-1-1767225600").into(),
+        registration,
+        registered: "2026-01-01T00:00:00Z".parse().unwrap(),
+        supersedes: vec![SessionKey::of("before")],
+        routes: Default::default(),
+        headers: Vec::new(),
+        options: Default::default(),
+        maintenance: false,
+        written_by: format!("replica {version}").into(),
+        lease: Lease::held("replica".into(), at, Duration::from_secs(60)),
+        is_static: false,
+    };
+    for number in 0..version {
+        for line in [
+            format!("ROUTE|s|a.com,*.b{version}.com|/v{number}|http://{host}:900{number}"),
+            format!("HEADER|s|X-{number}|= \"{version}\""),
+            format!("OPTIONS|s|timeout|{version}s"),
+        ] {
+            record = record.with(&announced(line)).unwrap();
+        }
+    }
+    let maintenance = Announced::Maintenance(version.is_multiple_of(2));
+    Record::Session(Arc::new(record.with(&maintenance).unwrap()))
 }
 
 /// The next item of a watch. Waits for a store that is slow, not for one that
@@ -186,6 +228,10 @@ pub(crate) async fn conditions_hold_for_replicas_too(store: Arc<dyn Backend>) {
     conditions_hold(&*store, [1, 2, 3].map(|version| replica("r", version))).await;
 }
 
+pub(crate) async fn conditions_hold_for_sessions_too(store: Arc<dyn Backend>) {
+    conditions_hold(&*store, [1, 2, 3].map(|version| session("h", version))).await;
+}
+
 /// `a`, `b` and `c` are versions of one record.
 async fn conditions_hold(store: &dyn Backend, [a, b, c]: [Record; 3]) {
     let absent = Err(WriteError::Conflict(None));
@@ -222,7 +268,7 @@ async fn conditions_hold(store: &dyn Backend, [a, b, c]: [Record; 3]) {
 }
 
 pub(crate) async fn removing_what_is_absent_succeeds(store: Arc<dyn Backend>) {
-    for record in [record("t", "a", 1), replica("a", 1)] {
+    for record in [record("t", "a", 1), replica("a", 1), session("a", 1)] {
         let delete = |revision| store.write(Write::Delete(record.key(), revision));
         delete(Revision(7)).await.unwrap();
         delete(Revision(0)).await.unwrap();
@@ -247,11 +293,13 @@ pub(crate) async fn revisions_rise_over_all_records(store: Arc<dyn Backend>) {
     for round in 1..=5 {
         let [a, b] = ["a", "b"].map(|connector| record("t", connector, round));
         let replica = replica("r", round.into());
+        let session = session("h", round.into());
         let first = write(Write::Create(a.clone())).await;
         let second = write(Write::Create(b.clone())).await;
         let third = write(Write::Create(replica.clone())).await;
+        let fourth = write(Write::Create(session.clone())).await;
         let first = write(Write::Put(record("t", "a", 100 + round), first)).await;
-        for (record, revision) in [(b, second), (replica, third), (a, first)] {
+        for (record, revision) in [(b, second), (replica, third), (session, fourth), (a, first)] {
             let delete = Write::Delete(record.key(), revision);
             assert!(store.write(delete).await.unwrap() > revision);
         }
@@ -264,6 +312,10 @@ pub(crate) async fn a_watch_tells_everything_then_every_change_in_order(store: A
 
 pub(crate) async fn a_watch_tells_of_replicas_too(store: Arc<dyn Backend>) {
     watch_tells(&*store, [1, 2].map(|version| replica("r", version))).await;
+}
+
+pub(crate) async fn a_watch_tells_of_sessions_too(store: Arc<dyn Backend>) {
+    watch_tells(&*store, [1, 2].map(|version| session("h", version))).await;
 }
 
 /// `a` and `b` are versions of one record.
@@ -292,15 +344,16 @@ async fn watch_tells(store: &dyn Backend, [a, b]: [Record; 2]) {
 
 pub(crate) async fn kinds_do_not_disturb_each_other(store: Arc<dyn Backend>) {
     let mut watch = Following::begin(store.watch()).await;
-    let [endpoint, replica] = [record("a", "a", 1), replica("a", 1)];
+    let [endpoint, replica, session] = [record("a", "a", 1), replica("a", 1), session("a", 1)];
     let first = store.write(Write::Create(endpoint.clone())).await.unwrap();
     let second = store.write(Write::Create(replica.clone())).await.unwrap();
-    for _ in 0..2 {
+    let third = store.write(Write::Create(session.clone())).await.unwrap();
+    for _ in 0..3 {
         watch.change().await;
     }
-    let both = [(&endpoint, first), (&replica, second)];
-    let both = both.map(|(record, revision)| (record.key(), stored(record, revision)));
-    assert_eq!(watch.all, HashMap::from(both));
+    let all = [(&endpoint, first), (&replica, second), (&session, third)];
+    let all = all.map(|(record, revision)| (record.key(), stored(record, revision)));
+    assert_eq!(watch.all, HashMap::from(all));
     assert_eq!(everything(&*store).await, watch.all);
 
     let delete = Write::Delete(endpoint.key(), first);
@@ -310,7 +363,9 @@ pub(crate) async fn kinds_do_not_disturb_each_other(store: Arc<dyn Backend>) {
         matches!(told, Change::Delete(Key::Endpoint(_), _)),
         "{told:?}"
     );
-    let left = HashMap::from([(replica.key(), stored(&replica, second))]);
+    let left = [(&replica, second), (&session, third)];
+    let left = left.map(|(record, revision)| (record.key(), stored(record, revision)));
+    let left = HashMap::from(left);
     assert_eq!(everything(&*store).await, left);
 }
 

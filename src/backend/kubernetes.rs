@@ -1,5 +1,5 @@
 //! The store in Kubernetes: endpoints are `TunnelEndpoint`s, replicas are Leases,
-//! all in one namespace.
+//! sessions are `ProxySession`s, all in one namespace.
 //!
 //! A record's revision is the `resourceVersion` of its object, and conditions are
 //! the API server's own. Reading is a list and a watch for each kind, apart from
@@ -26,7 +26,7 @@ use kube::Client;
 
 use crate::backend::{Backend, Change, Revision, WatchError, Write, WriteError};
 
-use crate::resources::TunnelEndpoint;
+use crate::resources::{ProxySession, TunnelEndpoint};
 
 use api::Api;
 use mirror::mirror;
@@ -45,6 +45,9 @@ pub struct Settings {
     /// The pod that this process runs in, from the downward API. What it
     /// registers goes with it. Ignored when it is in another namespace.
     pub owner: Option<Owner>,
+    /// Whether sessions are kept too. Else their definition need not be installed,
+    /// nor may they be read.
+    pub sessions: bool,
 }
 
 /// Keeps records as objects of Kubernetes.
@@ -53,6 +56,7 @@ pub struct Kubernetes {
     api: Api,
     writer: Writer,
     shared: Shared,
+    sessions: bool,
 }
 
 impl Kubernetes {
@@ -63,6 +67,7 @@ impl Kubernetes {
             client,
             namespace,
             owner,
+            sessions,
         } = settings;
         let api = Api::new(client, namespace.clone());
         let shared = Shared::new();
@@ -72,6 +77,7 @@ impl Kubernetes {
             namespace,
             api,
             shared,
+            sessions,
         }
     }
 
@@ -103,7 +109,12 @@ impl Backend for Kubernetes {
     fn watch(&self) -> BoxStream<'static, Result<Change, WatchError>> {
         let endpoints = mirror::<TunnelEndpoint>(self.api.clone(), self.shared.clone());
         let replicas = mirror::<Lease>(self.api.clone(), self.shared.clone());
-        stream::select(endpoints, replicas).boxed()
+        let watched = stream::select(endpoints, replicas);
+        if !self.sessions {
+            return watched.boxed();
+        }
+        let sessions = mirror::<ProxySession>(self.api.clone(), self.shared.clone());
+        stream::select(watched, sessions).boxed()
     }
 
     fn trouble(&self) -> Option<String> {

@@ -182,6 +182,10 @@ impl SessionMetrics {
     }
 }
 
+fn whole(count: usize) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
 /// Tells what sessions there are.
 #[derive(Debug)]
 pub struct SessionFigures(Arc<Sessions>);
@@ -211,9 +215,9 @@ impl Collector for SessionFigures {
             (State::Static, "static"),
         ] {
             let count = figures.states.get(&state).copied().unwrap_or(0);
-            ConstGauge::new(count as f64).encode(states.encode_family(&[("state", text)])?)?;
+            whole(count).encode(states.encode_family(&[("state", text)])?)?;
         }
-        let gauge = ConstGauge::new(figures.waiting_writes as f64);
+        let gauge = whole(figures.waiting_writes);
         gauge.encode(encoder.encode_descriptor(
             "tunnel_registry_session_write_queue_length",
             "Writes of proxy sessions that wait for the store or are under way",

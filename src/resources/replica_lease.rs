@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::record::replica::MAX_SUSPECTS;
 use crate::record::{Name, ReplicaRecord};
+use crate::resources::lease::MAX_HOLDER;
 use crate::resources::name;
-use crate::resources::tunnel_endpoint::MAX_HOLDER;
 
 /// The label of what belongs to this program.
 pub const COMPONENT: &str = "tunnelregistry.io/component";

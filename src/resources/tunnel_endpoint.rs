@@ -25,18 +25,12 @@ use serde::{Deserialize, Serialize};
 
 pub use convert::{Malformed, Oversize};
 
-/// When the lease was last written: RFC 3339, UTC, with microseconds.
-pub const RENEW_TIME: &str = "tunnelregistry.io/renew-time";
-/// How long the lease is valid from then: whole seconds, decimal.
-pub const LEASE_DURATION: &str = "tunnelregistry.io/lease-duration-seconds";
-/// The replica that hears the renewals; absent or empty once it was released.
-pub const HOLDER: &str = "tunnelregistry.io/holder-identity";
-/// Why the lease was released: `silent` or `connection-closed`; absent while
-/// it is held.
-pub const RELEASED: &str = "tunnelregistry.io/released";
-/// The longest interval between two renewals that was lately seen, where that is
-/// longer than usual: whole seconds, decimal.
-pub const RENEW_INTERVAL: &str = "tunnelregistry.io/renew-interval-seconds";
+pub use crate::resources::status::{MAX_CONDITIONS, READY};
+
+use crate::resources::status;
+
+pub use crate::resources::lease::{HOLDER, LEASE_DURATION, RELEASED, RENEW_INTERVAL, RENEW_TIME};
+
 /// The uid of the pod that registered it, where that is known.
 pub const POD_UID: &str = "tunnelregistry.io/pod-uid";
 /// The IP address of the host that registered it, where that is known.
@@ -45,20 +39,12 @@ pub const ORIGIN: &str = "tunnelregistry.io/origin";
 /// itself may have what a label's value must not.
 pub const TUNNEL_LABEL: &str = "tunnelregistry.io/tunnel-hash";
 
-/// The condition that sums all others up.
-pub const READY: &str = "Ready";
-
 /// The most attributes of an endpoint.
 pub const MAX_ATTRIBUTES: usize = 16;
 /// The longest key of an attribute, in characters: that of a label's name.
 pub const MAX_ATTRIBUTE_KEY: usize = 63;
 /// The longest value of an attribute, in characters: that of a DNS name.
 pub const MAX_ATTRIBUTE_VALUE: usize = 253;
-/// The longest identity of a holder, in bytes: that of a pod's name.
-pub const MAX_HOLDER: usize = 253;
-/// The most conditions in a status.
-pub const MAX_CONDITIONS: usize = 8;
-
 /// Where one connection of a tunnel can be reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
 #[kube(
@@ -197,12 +183,12 @@ pub struct TunnelEndpointSpec {
 pub struct TunnelEndpointStatus {
     /// The metadata.generation that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::generation")]
+    #[schemars(schema_with = "status::generation")]
     pub observed_generation: Option<i64>,
     /// Conditions, one of a type. Ready sums them up: it is True while the
     /// endpoint is maintained, or kept by hand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "schema::conditions")]
+    #[schemars(schema_with = "status::conditions")]
     pub conditions: Vec<Condition>,
 }
 

@@ -64,6 +64,7 @@ async fn cluster(told: &Told, listen: SocketAddr) -> Result<Opened, StartError> 
         client: client.clone(),
         namespace: namespace.clone(),
         owner,
+        sessions: false,
     });
     Ok(Opened {
         backend: Arc::new(backend),

@@ -24,8 +24,8 @@ use policy::PolicyFile;
 /// The bounds of the session listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections open at once. One that is silent needs about 3 KiB, and about
-    /// 25 KiB more over TLS.
+    /// Connections open at once. One that is silent needs about 4 KiB; much more
+    /// over TLS.
     pub connections: usize,
     /// Connections open at once from one IP address. A load balancer may stand
     /// before all of them.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash as _};
 
 use crate::simulation::agenda::Time;
 
@@ -68,7 +68,7 @@ impl History {
     /// The same for the same events, and hardly for others.
     #[cfg(test)]
     pub fn hash(&self) -> u64 {
-        self.1.finish()
+        std::hash::Hasher::finish(&self.1)
     }
 }
 

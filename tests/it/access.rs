@@ -122,7 +122,7 @@ fn patient() -> Limits {
 }
 
 /// Lets the time pass after which files are looked at again.
-async fn a_poll() {
+pub async fn a_poll() {
     tokio::time::pause();
     tokio::time::advance(INTERVAL).await;
     tokio::time::resume();
@@ -130,7 +130,7 @@ async fn a_poll() {
 }
 
 /// Polls until `reached`, at most so often that only a hang comes there.
-async fn polled(mut reached: impl AsyncFnMut() -> bool, what: &str) {
+pub async fn polled(mut reached: impl AsyncFnMut() -> bool, what: &str) {
     for _ in 0..10_000 {
         if reached().await {
             return;
@@ -178,20 +178,20 @@ async fn tokens_are_replaced_while_connections_stay() {
 }
 
 /// An authority that signs for servers and clients.
-struct Authority {
-    certificate: String,
+pub struct Authority {
+    pub certificate: String,
     der: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
 
-struct Signed {
+pub struct Signed {
     certificate: String,
     der: CertificateDer<'static>,
     key: KeyPair,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -203,7 +203,7 @@ impl Authority {
         }
     }
 
-    fn sign(&self, name: &str) -> Signed {
+    pub fn sign(&self, name: &str) -> Signed {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.into()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -216,13 +216,13 @@ impl Authority {
 }
 
 impl Signed {
-    fn write(&self, folder: &Path) {
+    pub fn write(&self, folder: &Path) {
         std::fs::write(folder.join("tls.crt"), &self.certificate).unwrap();
         std::fs::write(folder.join("tls.key"), self.key.serialize_pem()).unwrap();
     }
 }
 
-fn files(folder: &TempDir, client_ca: bool) -> TlsFiles {
+pub fn files(folder: &TempDir, client_ca: bool) -> TlsFiles {
     TlsFiles {
         certificate: folder.path().join("tls.crt"),
         key: folder.path().join("tls.key"),
@@ -231,7 +231,7 @@ fn files(folder: &TempDir, client_ca: bool) -> TlsFiles {
 }
 
 /// A client that trusts `authority` and offers `protocols`.
-fn connector(authority: &Authority, me: Option<&Signed>, protocols: &[&str]) -> TlsConnector {
+pub fn connector(authority: &Authority, me: Option<&Signed>, protocols: &[&str]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(authority.der.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -21,6 +21,7 @@ mod ports;
 mod product;
 mod program;
 mod proxy;
+mod proxy_sessions;
 mod replicas;
 mod resource;
 mod rights;

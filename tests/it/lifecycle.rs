@@ -33,7 +33,7 @@ fn line<'a>(log: &'a [Value], message: &str) -> &'a Value {
 }
 
 /// A registry that cannot start: its exit code must be 1, and its log one line.
-async fn refused(setup: &Setup) -> String {
+pub async fn refused(setup: &Setup) -> String {
     let mut registry = setup.spawn();
     let status = registry.process.ended().await;
     let said = registry.process.said();

@@ -4,5 +4,6 @@ mod bounds;
 mod clients;
 mod decisions;
 mod env;
+mod guide;
 mod restart;
 mod secured;

@@ -1,4 +1,4 @@
-//! What the two kinds of objects have in common: how each is found, read and
+//! What the kinds of objects have in common: how each is found, read and
 //! written. Pure.
 
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use super::holders::Holders;
 use crate::backend::{Revision, Stored};
 use crate::kubernetes::Failure;
 use crate::record::{Key, Kind, Record};
+use crate::resources::proxy_session::convert as proxy_session;
 use crate::resources::tunnel_endpoint::name;
-use crate::resources::{TunnelEndpoint, replica_lease};
+use crate::resources::{ProxySession, TunnelEndpoint, replica_lease};
 
 /// A kind of objects that hold records.
 pub(super) trait Object:
@@ -117,6 +118,38 @@ impl Object for Lease {
     }
 }
 
+impl Object for ProxySession {
+    const KIND: Kind = Kind::Session;
+    const SELECTOR: Option<&'static str> = None;
+    const WORD: &'static str = "proxysession";
+    const RESTORED: bool = false;
+
+    fn from_record(record: &Record) -> Result<Self, String> {
+        match record {
+            Record::Session(record) => Self::from_record(record).map_err(|why| why.to_string()),
+            other => Err(no(other, "session")),
+        }
+    }
+
+    fn patch(record: &Record) -> Result<Value, String> {
+        match record {
+            Record::Session(record) => Self::patch(record).map_err(|why| why.to_string()),
+            other => Err(no(other, "session")),
+        }
+    }
+
+    fn key(&self) -> Option<Key> {
+        self.key().map(Key::Session)
+    }
+
+    fn record(&self, holders: &mut Holders) -> Result<Record, String> {
+        let mut record = self.to_record().map_err(|why| why.to_string())?;
+        record.lease.holder = record.lease.holder.map(|holder| holders.share(holder));
+        record.written_by = holders.share(record.written_by);
+        Ok(Record::Session(Arc::new(record)))
+    }
+}
+
 /// Why a record has no object of a kind.
 fn no(record: &Record, wanted: &str) -> String {
     format!("{} is no {wanted}", record.key())
@@ -127,7 +160,7 @@ pub(super) fn canonical_name(key: &Key) -> String {
     match key {
         Key::Endpoint(key) => name::object_name(key),
         Key::Replica(identity) => replica_lease::lease_name(identity),
-        Key::Session(key) => key.to_string(),
+        Key::Session(key) => proxy_session::object_name(*key),
     }
 }
 

@@ -12,7 +12,7 @@ use super::shared::Shared;
 use crate::backend::{Revision, Stored, Write, WriteError};
 use crate::kubernetes::Failure;
 use crate::record::{Key, Kind, Record};
-use crate::resources::TunnelEndpoint;
+use crate::resources::{ProxySession, TunnelEndpoint};
 
 /// How many writes are under way at once, each on a connection of its own. More
 /// gain nothing: an API server on two cores makes 570 creates a second one after
@@ -49,9 +49,7 @@ impl Writer {
         match write.key().kind() {
             Kind::Endpoint => self.make::<TunnelEndpoint>(write).await,
             Kind::Replica => self.make::<Lease>(write).await,
-            Kind::Session => Err(WriteError::Refused(
-                "sessions cannot be kept in Kubernetes yet".into(),
-            )),
+            Kind::Session => self.make::<ProxySession>(write).await,
         }
     }
 

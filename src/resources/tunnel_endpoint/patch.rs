@@ -2,22 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    HOLDER, LEASE_DURATION, ORIGIN, Oversize, POD_UID, RELEASED, RENEW_INTERVAL, RENEW_TIME,
-    TunnelEndpoint,
-};
+use super::{ORIGIN, Oversize, POD_UID, TunnelEndpoint};
 use crate::record::EndpointRecord;
+use crate::resources::lease;
 
-/// The annotations that a record decides.
-const ANNOTATIONS: [&str; 7] = [
-    RENEW_TIME,
-    LEASE_DURATION,
-    HOLDER,
-    RELEASED,
-    RENEW_INTERVAL,
-    POD_UID,
-    ORIGIN,
-];
+/// The annotations that a record decides beside its lease.
+const OTHERS: [&str; 2] = [POD_UID, ORIGIN];
 
 impl TunnelEndpoint {
     /// What changes the object of the same identity so that it holds `record`.
@@ -32,8 +22,9 @@ impl TunnelEndpoint {
     pub fn patch(record: &EndpointRecord) -> Result<Value, Oversize> {
         let Self { metadata, spec, .. } = Self::from_record(record)?;
         let annotations = metadata.annotations.unwrap_or_default();
-        let annotations: Map<_, _> = ANNOTATIONS
+        let annotations: Map<_, _> = lease::ANNOTATIONS
             .into_iter()
+            .chain(OTHERS)
             .map(|key| (key.to_owned(), json!(annotations.get(key))))
             .collect();
         Ok(json!({

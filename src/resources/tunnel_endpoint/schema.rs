@@ -6,15 +6,12 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::{MAX_ATTRIBUTE_KEY, MAX_ATTRIBUTE_VALUE, MAX_ATTRIBUTES, MAX_CONDITIONS};
+use super::{MAX_ATTRIBUTE_KEY, MAX_ATTRIBUTE_VALUE, MAX_ATTRIBUTES};
 use crate::record::Name;
 
 /// The longest address: a DNS name of 253 bytes, the dot that may end it, a
 /// colon and five digits.
 pub(super) const MAX_ADDRESS: usize = 253 + 1 + 1 + 5;
-
-/// RFC 3339 with nanoseconds and an offset is 35 bytes long.
-const MAX_TIME: usize = 64;
 
 /// An IPv6 address in brackets, or an IPv4 address or DNS name, and a port from
 /// 1 to 65535.
@@ -76,59 +73,4 @@ pub(super) fn attributes(_: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn kept(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "boolean", "default": false })
-}
-
-pub(super) fn generation(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "integer", "format": "int64", "minimum": 0 })
-}
-
-/// `[]metav1.Condition` with the bounds and patterns of its Go type.
-pub(super) fn conditions(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "maxItems": MAX_CONDITIONS,
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": ["type"],
-        "items": {
-            "type": "object",
-            "required": ["type", "status", "lastTransitionTime", "reason", "message"],
-            "properties": {
-                "type": {
-                    "type": "string",
-                    "description": "What is said, in CamelCase.",
-                    "maxLength": 316,
-                    "pattern": r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
-                },
-                "status": {
-                    "type": "string",
-                    "description": "Whether it is so: True, False or Unknown.",
-                    "enum": ["True", "False", "Unknown"]
-                },
-                "observedGeneration": {
-                    "type": "integer",
-                    "format": "int64",
-                    "minimum": 0,
-                    "description": "The metadata.generation that the condition is about."
-                },
-                "lastTransitionTime": {
-                    "type": "string",
-                    "format": "date-time",
-                    "maxLength": MAX_TIME,
-                    "description": "When the status last changed."
-                },
-                "reason": {
-                    "type": "string",
-                    "description": "Why, as a word in CamelCase.",
-                    "minLength": 1,
-                    "maxLength": 1024,
-                    "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
-                },
-                "message": {
-                    "type": "string",
-                    "description": "Why, for people.",
-                    "maxLength": 32768
-                }
-            }
-        }
-    })
 }

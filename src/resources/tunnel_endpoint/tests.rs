@@ -10,10 +10,10 @@ use kube::CustomResourceExt as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::convert::lease_annotations;
 use super::*;
 use crate::lease::{Lease, Released};
 use crate::record::{Address, Endpoint, EndpointKey, EndpointRecord, Name, Network};
+use crate::resources::lease::HolderTooLong;
 
 fn record() -> EndpointRecord {
     EndpointRecord {
@@ -138,7 +138,7 @@ fn a_released_lease_has_no_holder() {
         Timestamp::UNIX_EPOCH,
         Duration::from_secs(60),
     );
-    let annotations = lease_annotations(&lease).unwrap();
+    let annotations = crate::resources::lease::annotations(&lease).unwrap();
     assert_eq!(annotations[RELEASED], "connection-closed");
     assert!(!annotations.contains_key(HOLDER));
 }
@@ -234,6 +234,6 @@ fn what_is_too_much_for_an_object_is_refused() {
     record.lease.holder = Some("x".repeat(254).into());
     assert_eq!(
         TunnelEndpoint::from_record(&record),
-        Err(Oversize::Holder(254))
+        Err(Oversize::Holder(HolderTooLong(254)))
     );
 }

@@ -34,6 +34,9 @@ const READ: usize = 4_096;
 /// still sends does not reset the connection and take the last answer with it.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// At most so often what is left is read then.
+const LEFT_READ: usize = 64;
+
 /// What every connection needs.
 #[derive(Debug)]
 pub(super) struct Host {
@@ -222,6 +225,9 @@ impl Conversation<'_> {
                     if self.answer_all(&bytes).await? {
                         last = Instant::now();
                     }
+                    if self.host.cancelled.is_cancelled() {
+                        return Ok(SessionClosed::Shutdown);
+                    }
                     if !self.decoder.is_within_a_line() {
                         line_began = None;
                     } else if line_began.is_none() {
@@ -317,9 +323,12 @@ impl Conversation<'_> {
         // A peer that is gone, or does not end its side, has had its chance.
         let _late = timeout(LINGER, goodbye).await;
         // What was received and not read would reset the connection.
-        while let Some(Ok(bytes)) = receive(&mut self.stream).now_or_never()
-            && !bytes.is_empty()
-        {}
+        for _ in 0..LEFT_READ {
+            match receive(&mut self.stream).now_or_never() {
+                Some(Ok(bytes)) if !bytes.is_empty() => {}
+                _ => return,
+            }
+        }
     }
 }
 

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt as _;
+use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
 use rustix::process::Signal;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio::task::spawn_blocking;
 use tokio::time::{interval, timeout};
-use tunnel_registry::resources::TunnelEndpoint;
+use tunnel_registry::resources;
 use tunnel_registry::time::Now;
 
 use super::ports::Port;
@@ -232,21 +232,24 @@ impl Cluster {
     /// Gives the API server the product's definitions.
     async fn define(&self) -> Result<(), Box<dyn Error>> {
         let definitions = Api::<CustomResourceDefinition>::all(self.site.admin().await?);
-        let name = TunnelEndpoint::crd_name();
         let apply = PatchParams::apply("tests");
-        let patch = Patch::Apply(TunnelEndpoint::crd());
-        definitions.patch(name, &apply, &patch).await?;
-        let established = async {
-            let mut polls = interval(POLL);
-            loop {
-                polls.tick().await;
-                let definition = definitions.get(name).await?;
-                if condition(&definition, "Established").as_deref() == Some("True") {
-                    return Ok(());
+        for definition in resources::definitions() {
+            let name = definition.name_any();
+            let patch = Patch::Apply(definition);
+            definitions.patch(&name, &apply, &patch).await?;
+            let established = async {
+                let mut polls = interval(POLL);
+                loop {
+                    polls.tick().await;
+                    let definition = definitions.get(&name).await?;
+                    if condition(&definition, "Established").as_deref() == Some("True") {
+                        return Ok::<(), kube::Error>(());
+                    }
                 }
-            }
-        };
-        timeout(START, established).await?
+            };
+            timeout(START, established).await??;
+        }
+        Ok(())
     }
 }
 

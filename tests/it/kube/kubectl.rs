@@ -12,7 +12,7 @@ use crate::process::output;
 use crate::testenv::{CONNECTOR, NODE, PATIENCE, TUNNEL};
 
 /// Runs kubectl in the test's namespace; the result is what it printed.
-async fn kubectl(env: &Env, arguments: &[&str]) -> Result<String, String> {
+pub(super) async fn kubectl(env: &Env, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new("kubectl");
     command
         .arg("--kubeconfig")
@@ -26,7 +26,7 @@ async fn kubectl(env: &Env, arguments: &[&str]) -> Result<String, String> {
 }
 
 /// The words of a line that has `part` in it.
-fn words<'a>(text: &'a str, part: &str) -> Vec<&'a str> {
+pub(super) fn words<'a>(text: &'a str, part: &str) -> Vec<&'a str> {
     let line = text.lines().find(|line| line.contains(part));
     line.unwrap_or_else(|| panic!("no {part} in:\n{text}"))
         .split_whitespace()

@@ -1,13 +1,13 @@
 //! What the API server makes of a `TunnelEndpoint`.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt as _;
+use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tunnel_registry::resources::tunnel_endpoint::{
     HOLDER, MAX_ATTRIBUTE_KEY, MAX_ATTRIBUTE_VALUE, MAX_ATTRIBUTES, TUNNEL_LABEL, name,
 };
-use tunnel_registry::resources::{TunnelEndpoint, definitions};
+use tunnel_registry::resources::{TunnelEndpoint, definitions, definitions_in_yaml};
 
 use super::cluster::condition;
 use super::env::Env;
@@ -18,27 +18,31 @@ use crate::testenv::{CONNECTOR, NODE, TUNNEL};
 async fn the_definition_is_established_and_structural() {
     let env = Env::start().await;
     let api = Api::<CustomResourceDefinition>::all(env.client.clone());
-    let definition = api.get(TunnelEndpoint::crd_name()).await.unwrap();
-    let is = |type_| condition(&definition, type_);
-    assert_eq!(is("Established").as_deref(), Some("True"));
-    assert_eq!(is("NamesAccepted").as_deref(), Some("True"));
-    // Present and true only where a schema is not structural.
-    assert_eq!(is("NonStructuralSchema"), None);
+    for definition in definitions() {
+        let definition = api.get(&definition.name_any()).await.unwrap();
+        let is = |type_| condition(&definition, type_);
+        assert_eq!(is("Established").as_deref(), Some("True"));
+        assert_eq!(is("NamesAccepted").as_deref(), Some("True"));
+        // Present and true only where a schema is not structural.
+        assert_eq!(is("NonStructuralSchema"), None);
+    }
 }
 
 #[tokio::test]
 async fn what_crd_prints_is_accepted_strictly() {
     let env = Env::start().await;
-    let yaml = definitions().unwrap();
-    let path = format!(
-        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}?fieldManager=tests&fieldValidation=Strict&dryRun=All",
-        TunnelEndpoint::crd_name()
-    );
-    let request = http::Request::patch(path)
-        .header("content-type", "application/apply-patch+yaml")
-        .body(yaml.into_bytes())
-        .unwrap();
-    env.client.request_text(request).await.unwrap();
+    let yaml = definitions_in_yaml().unwrap();
+    for (definition, yaml) in definitions().iter().zip(yaml.split("---\n")) {
+        let path = format!(
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}?fieldManager=tests&fieldValidation=Strict&dryRun=All",
+            definition.name_any()
+        );
+        let request = http::Request::patch(path)
+            .header("content-type", "application/apply-patch+yaml")
+            .body(yaml.to_owned().into_bytes())
+            .unwrap();
+        env.client.request_text(request).await.unwrap();
+    }
 }
 
 #[tokio::test]

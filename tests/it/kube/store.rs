@@ -30,7 +30,7 @@ async fn client(env: &Env) -> Client {
 }
 
 /// A store in the test's namespace.
-async fn store(env: &Env) -> Kubernetes {
+pub(super) async fn store(env: &Env) -> Kubernetes {
     store_with(env, client(env).await)
 }
 
@@ -39,6 +39,7 @@ fn store_with(env: &Env, client: Client) -> Kubernetes {
         client,
         namespace: env.namespace.clone(),
         owner: None,
+        sessions: true,
     })
 }
 

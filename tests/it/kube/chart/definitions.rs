@@ -7,11 +7,11 @@ use std::fs;
 use std::path::Path;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt as _;
+use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tunnel_registry::resources::TunnelEndpoint;
+use tunnel_registry::resources;
 
 use super::helm::{CHART, Helm, RELEASE};
 use crate::kube::cluster::Cluster;
@@ -28,22 +28,25 @@ fn definitions(env: &Env) -> Api<CustomResourceDefinition> {
     Api::all(env.client.clone())
 }
 
-/// Takes the definition away that the tests' clusters begin with.
+/// Takes the definitions away that the tests' clusters begin with.
 async fn undefined(env: &Env) {
-    let definitions = definitions(env);
-    let name = TunnelEndpoint::crd_name();
-    let delete = DeleteParams::default();
-    definitions.delete(name, &delete).await.unwrap();
+    let api = definitions(env);
+    for definition in resources::definitions() {
+        let delete = DeleteParams::default();
+        api.delete(&definition.name_any(), &delete).await.unwrap();
+    }
     gone(env).await;
 }
 
 async fn gone(env: &Env) {
-    let definitions = definitions(env);
-    until("the definition is gone", async || {
-        let found = definitions.get_opt(TunnelEndpoint::crd_name()).await;
-        found.unwrap().is_none().then_some(())
-    })
-    .await;
+    let api = definitions(env);
+    for definition in resources::definitions() {
+        until("the definition is gone", async || {
+            let found = api.get_opt(&definition.name_any()).await;
+            found.unwrap().is_none().then_some(())
+        })
+        .await;
+    }
 }
 
 /// Waits until objects of the definition are served.

@@ -215,6 +215,7 @@ async fn a_pod_owns_what_it_registered_in_its_namespace() {
                 name: "gost-0".into(),
                 uid,
             }),
+            sessions: false,
         });
         let mine = Record::Endpoint(Arc::new(full()));
         let name = object_name(&full().endpoint.key);
