@@ -2,7 +2,7 @@
 //! not to be asked, with the page that their maintenance port serves.
 //!
 //! A proxy sends it what it would have sent to the session; the host and the
-//! path of a request tell whose page is wanted ([`index`]). [`page`] fetches it.
+//! path of a request tell whose page is wanted (`index`), and `page` fetches it.
 //! Whatever comes of that, the answer is 503: a page of our own when there is
 //! none, when it is away, too slow or too large, and for hosts that nobody
 //! serves.
