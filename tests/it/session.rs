@@ -3,7 +3,7 @@
 mod bounds;
 mod clients;
 mod decisions;
-mod env;
+pub mod env;
 mod guide;
 mod restart;
 mod secured;
