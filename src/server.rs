@@ -18,11 +18,13 @@ pub mod tls;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use limits::Limits;
 pub use listener::BindError;
+pub(crate) use listener::bind;
 
 use crate::gost::{Gost, Health};
 use crate::metrics::Metrics;
@@ -54,6 +56,7 @@ pub struct Server {
     address: SocketAddr,
     config: Config,
     health: Health,
+    further: Router,
 }
 
 impl Server {
@@ -68,6 +71,7 @@ impl Server {
             address,
             config,
             health: Health::new().await,
+            further: Router::new(),
         })
     }
 
@@ -81,6 +85,13 @@ impl Server {
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.clone()
+    }
+
+    /// Serves further HTTP paths than gost's, for the same callers.
+    #[must_use]
+    pub fn also(mut self, paths: Router) -> Self {
+        self.further = self.further.merge(paths);
+        self
     }
 
     /// Serves until cancelled. Then it stops accepting, answers what is in
@@ -98,7 +109,8 @@ impl Server {
             Arc::clone(&self.config.pod_ips),
             &self.health,
             self.config.limits.request,
-        );
+        )
+        .also(self.further);
         let host = connection::Host {
             gost,
             registry,

@@ -12,6 +12,9 @@
 //! what each comes to, and what a store is to hold ([`record`]). [`sessions`] is
 //! the engine with a lock and a clock, which [`crate::server::session`] asks.
 //!
+//! What is served ([`serving`]) is carried by a proxy: [`traefik`] tells one what
+//! to do, and [`maintenance`] answers in place of who is not to be asked.
+//!
 //! A session's [`id`] is a bearer secret. It is in the reply to `REGISTER` and
 //! nowhere else: whatever is kept, compared or shown is its hash, or its front.
 
@@ -22,6 +25,7 @@ pub mod events;
 pub mod header;
 pub mod host;
 pub mod id;
+pub mod maintenance;
 pub mod options;
 pub mod place;
 pub mod policy;
@@ -30,9 +34,11 @@ pub mod record;
 pub mod registration;
 pub mod reply;
 pub mod route;
+pub mod serving;
 pub mod sessions;
 pub mod table;
 mod text;
+pub mod traefik;
 
 pub use codec::Decoder;
 pub use command::{Change, Command};

@@ -36,6 +36,10 @@ impl FromStr for Listen {
     }
 }
 
+/// Where maintenance is answered for when the store is this process's own.
+const USUAL_MAINTENANCE: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8182);
+
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -108,6 +112,26 @@ pub struct Session {
     /// Read again when it changes. Without it everybody may anything.
     #[arg(long, env = "TUNNEL_REGISTRY_SESSION_POLICY_FILE", value_name = "FILE")]
     pub session_policy_file: Option<PathBuf>,
+    /// Where requests to sessions in maintenance are answered 503, or off; unset, 127.0.0.1:8182, and off with --store kubernetes or --session-listen off
+    ///
+    /// A proxy sends it what it would have sent to those sessions. It passes the
+    /// page of their maintenance port on.
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_MAINTENANCE_LISTEN",
+        value_name = "IP:PORT"
+    )]
+    maintenance_listen: Option<Listen>,
+    /// How a proxy reaches --maintenance-listen; unset, http:// and that address
+    ///
+    /// To be set where the proxy is on another host.
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_MAINTENANCE_URL",
+        value_name = "URL",
+        value_parser = values::origin
+    )]
+    pub maintenance_url: Option<String>,
     #[command(flatten)]
     tls: SessionTls,
 }
@@ -150,6 +174,17 @@ impl Session {
             (Some(Listen::At(address)), _) => Some(address),
             (Some(Listen::Off), _) | (None, Store::Kubernetes) => None,
             (None, Store::Memory | Store::File(_)) => Some(USUAL),
+        }
+    }
+
+    /// Where to answer for sessions in maintenance, given the store; none for
+    /// nowhere.
+    #[must_use]
+    pub fn maintenance_listen(&self, store: &Store) -> Option<SocketAddr> {
+        match (self.maintenance_listen, self.session_listen, store) {
+            (Some(Listen::At(address)), ..) => Some(address),
+            (Some(Listen::Off), ..) | (_, Some(Listen::Off), _) | (.., Store::Kubernetes) => None,
+            (None, _, Store::Memory | Store::File(_)) => Some(USUAL_MAINTENANCE),
         }
     }
 
@@ -217,6 +252,23 @@ mod tests {
         for text in ["", "on", "8181", ":8181"] {
             assert!(text.parse::<Listen>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn maintenance_is_answered_for_where_sessions_are_taken() {
+        let at = |line: &str, store: &Store| serve(line).session.maintenance_listen(store);
+        assert_eq!(at("", &Store::Memory), Some(USUAL_MAINTENANCE));
+        assert_eq!(
+            at("--session-listen 0.0.0.0:81", &Store::File("x".into())),
+            Some(USUAL_MAINTENANCE)
+        );
+        for off in ["--session-listen off", "--maintenance-listen off"] {
+            assert_eq!(at(off, &Store::Memory), None);
+        }
+        assert_eq!(at("--session-listen 0.0.0.0:81", &Store::Kubernetes), None);
+        let open = Some("0.0.0.0:82".parse().unwrap());
+        let line = "--session-listen off --maintenance-listen 0.0.0.0:82";
+        assert_eq!(at(line, &Store::Kubernetes), open);
     }
 
     #[test]

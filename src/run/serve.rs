@@ -30,6 +30,8 @@ use crate::run::{StartError, warn_of_misspelt};
 use crate::server::auth::Access;
 use crate::server::tls::{Tls, Use};
 use crate::server::{self, Server, exposure};
+use crate::session::maintenance::Responder;
+use crate::session::traefik;
 use crate::time::Now;
 use crate::writeback::Source;
 use crate::{upkeep, vouch, writeback};
@@ -63,6 +65,10 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     let session_entry = args.session.listen(&store);
     let session_entry = session_entry.map(|listen| Entry::open(listen, args));
     let session_entry = session_entry.transpose()?;
+    let responder = args.session.maintenance_listen(&store);
+    let responder = responder.map(Responder::bind).transpose()?;
+    let responder_url = args.session.maintenance_url.clone();
+    let responder_url = responder_url.or_else(|| responder.as_ref().map(Responder::url));
     let Opened {
         backend,
         identity,
@@ -82,6 +88,10 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     let namespace = cluster.as_ref().map(|(_, namespace)| namespace.clone());
     let registry = Arc::new(Registry::new(setup, &backend, args.times.register_wait));
     let sessions = sessions::sessions(args, &identity, sharing.is_some(), &backend);
+    let server = server.also(traefik::http::router(
+        Arc::clone(&sessions) as _,
+        responder_url,
+    ));
     // A store that others share is collected by the controller.
     let plan = sharing
         .is_none()
@@ -175,6 +185,13 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         let (registry, sessions) = (Arc::clone(&registry), Arc::clone(&sessions));
         |stop| endless(upkeep::sessions(registry, sessions, stop))
     });
+    let maintenance_listen = responder.as_ref().map(Responder::local_addr);
+    if let Some(responder) = responder {
+        let sessions = Arc::clone(&sessions);
+        supervisor.spawn(accepting, "maintenance responder", |stop| {
+            endless(responder.run(sessions, stop))
+        });
+    }
     let session_listen = session_entry.as_ref().map(Entry::local_addr);
     if let Some(entry) = session_entry {
         entry.spawn(&mut supervisor, (accepting, background), sessions, &metrics);
@@ -252,6 +269,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         %listen,
         admin = %admin_listen,
         sessions = session_listen.map(|at| at.to_string()),
+        maintenance = maintenance_listen.map(|at| at.to_string()),
         %store,
         namespace,
         %identity,

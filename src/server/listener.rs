@@ -102,7 +102,7 @@ impl BindError {
 
 /// Listens on `address`, which `flag` has named. Returns it with the port that
 /// was bound.
-pub(super) fn bind(
+pub(crate) fn bind(
     address: SocketAddr,
     flag: &'static str,
 ) -> Result<(TcpListener, SocketAddr), BindError> {

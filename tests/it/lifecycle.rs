@@ -89,10 +89,12 @@ async fn a_taken_port_is_told_in_one_line() {
     let mut setup = Setup::new(net, folder.path());
     let sessions = net.at(1, 8181);
     setup.sessions = Some(sessions);
+    let maintenance = setup.maintenance().unwrap();
     for (address, flag) in [
         (setup.listen, "--listen"),
         (setup.admin, "--admin-listen"),
         (sessions, "--session-listen"),
+        (maintenance, "--maintenance-listen"),
     ] {
         let taken = TcpListener::bind(address).unwrap();
         let error = refused(&setup).await;

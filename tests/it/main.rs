@@ -22,5 +22,6 @@ mod process;
 mod sd;
 mod session;
 mod testenv;
+mod traefik;
 mod tunnels;
 mod whole;
