@@ -59,10 +59,11 @@ pub(super) fn vouched(registry: &Registry) -> Part {
 }
 
 /// Whether proxy sessions have been read: before that every command is refused.
-pub(super) fn sessions(sessions: &Sessions) -> Part {
-    let ready = match sessions.is_ready() {
-        true => Ok(()),
-        false => Err("they have not been read yet".to_owned()),
+pub(super) fn sessions(sessions: &Sessions, backend: &dyn Backend) -> Part {
+    let ready = match (sessions.is_ready(), backend.trouble()) {
+        (true, _) => Ok(()),
+        (false, None) => Err("they have not been read yet".to_owned()),
+        (false, Some(why)) => Err(format!("they have not been read yet: {why}")),
     };
     Part {
         name: "sessions",

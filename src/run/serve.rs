@@ -130,7 +130,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
                     parts::stored(&registry, &*backend),
                 ];
                 told.extend(is_shared.then(|| parts::vouched(&registry)));
-                told.extend(is_listening.then(|| parts::sessions(&sessions)));
+                told.extend(is_listening.then(|| parts::sessions(&sessions, &*backend)));
                 told
             })
         },

@@ -153,12 +153,8 @@ async fn what_was_given_up_while_the_api_server_hung_leaves_nothing_behind() {
     proxy.heal();
     // Whatever was made late is undone.
     until("nothing half-done is left", async || {
-        let (_, metrics) = replica.admin("/metrics").await;
-        let settled = metrics.contains(
-            "
-tunnel_registry_session_write_queue_length 0.0
-",
-        );
+        let waiting = "tunnel_registry_session_write_queue_length";
+        let settled = replica.metric(waiting).await == 0;
         let services = env.services().await;
         (settled && services == ["api"])
             .then_some(())

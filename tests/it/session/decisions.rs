@@ -2,6 +2,7 @@
 //! has for itself.
 
 use std::fs;
+use std::net::SocketAddr;
 
 use tokio::io::AsyncWriteExt as _;
 use tunnel_registry::session::engine::view::State;
@@ -34,6 +35,37 @@ async fn decision_1_silence_is_no_reason_to_close_a_connection_with_a_session() 
         client.gets(&format!("MAINT_ENTER|{sid}"), "MAINT_OK").await;
         assert_eq!(env.state(&sid), Some(State::Connected));
     }
+}
+
+/// The timer of the server's side of a connection, as the kernel tells it: which
+/// one, and when it is due, in hundredths of a second.
+fn timer(server: SocketAddr, client: SocketAddr) -> (u8, u64) {
+    let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+    let [server, client] = [server, client].map(|at| format!(":{:04X}", at.port()));
+    let line = sockets.lines().find(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields[1].ends_with(&server) && fields[2].ends_with(&client)
+    });
+    let timer = line.unwrap().split_whitespace().nth(5).unwrap();
+    let (kind, due) = timer.split_once(':').unwrap();
+    (kind.parse().unwrap(), u64::from_str_radix(due, 16).unwrap())
+}
+
+#[tokio::test]
+async fn decision_1_a_silent_host_is_asked_for_after_30_s() {
+    const KEEPALIVE: u8 = 2;
+    let env = Env::one(|_| {}).await;
+    let (client, _) = env.registered().await;
+    let at = client.0.local_addr().unwrap();
+    // Until then it waits for the reply to be acknowledged.
+    let due = until("keepalive is what is waited for", async || {
+        match timer(env.address, at) {
+            (KEEPALIVE, due) => Ok(due),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert!((1..=3_000).contains(&due), "{due}");
 }
 
 #[tokio::test]
