@@ -4,9 +4,10 @@
 //! `--max-queue` is `TUNNEL_REGISTRY_MAX_QUEUE`. A flag wins over its variable.
 
 pub mod controller;
+pub mod gateway;
 pub mod kubernetes;
 pub mod serve;
-pub mod sessions;
+pub mod session;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -22,9 +23,10 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::server::auth::Tokens;
 
 pub use controller::Controller;
+pub use gateway::Gateways;
 pub use kubernetes::{Kubernetes, WatchPods};
 pub use serve::{Access, Limits, Listening, Logs, Serve, Times};
-pub use sessions::Sessions;
+pub use session::Session;
 pub use store::Store;
 
 /// The variable that holds tokens. It has no flag: a command line is public.

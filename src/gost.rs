@@ -75,6 +75,13 @@ impl Gost {
         }
     }
 
+    /// Answers further paths, for the same callers.
+    #[must_use]
+    pub fn also(mut self, paths: Router) -> Self {
+        self.router = self.router.merge(paths);
+        self
+    }
+
     /// Answers one request.
     pub async fn answer<B>(&self, caller: Caller, request: Request<B>) -> Response<Body>
     where

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!   ways in                  the registry                    where it is kept
-//!   server ─ gost ─────────→ registry ─┬ writeback ───────→ backend ┬ memory
-//!   (HTTP and gRPC)             ↑      └ vouch (own lease) ─→  │    ├ file
-//!                               └──── upkeep (mirror, pods) ───┤    └ kubernetes
+//!   server ┬ gost ─────────→ registry ─┬ writeback ───────→ backend ┬ memory
+//!          │ (HTTP and gRPC)    ↑      │ vouch (own lease) ─→  │    ├ file
+//!          └ session ───────→ session ─┘                       │    └ kubernetes
+//!            (lines)            ↑                              │
+//!                               └──── upkeep (mirror, pods) ───┤
 //!                                     controller (collect) ────┘
 //!
 //!   a controller of a cluster, in a process of its own:
@@ -15,11 +17,13 @@
 //!
 //! - **Ways in** translate a wire protocol to calls on the registry and know
 //!   nothing of stores: [`server`] accepts, bounds and knows connections,
-//!   [`gost`] speaks gost's plugin protocol, [`session`] decides what a proxy's
-//!   backends announce.
+//!   [`gost`] speaks gost's plugin protocol, [`server::session`] the lines in which
+//!   a proxy's backends announce themselves.
 //! - **The registry** ([`registry`]) holds all behaviour once, for every store.
 //!   [`registry::core`] decides, in plain functions that take the time; it keeps
 //!   an [`index`] to answer from and a queue of writes.
+//! - **Proxy sessions** ([`session`]) are the same again for what a proxy's
+//!   backends announce: an engine that decides, and [`session::Sessions`] around it.
 //! - **Backends** ([`backend`]) are stores behind a small contract;
 //!   [`backend::kubernetes`] is the one that replicas of the registry share.
 //! - Around them: [`writeback`] makes the writes, [`vouch`] renews the lease by

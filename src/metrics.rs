@@ -3,7 +3,9 @@
 //! Handles are looked up once, here, and indexed by enum from then on: a call
 //! costs an addition and a short lock.
 
+pub mod connections;
 pub mod controller;
+pub mod gateway;
 mod process;
 pub mod registry;
 pub mod sessions;
@@ -22,6 +24,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use connections::Connections;
+use sessions::SessionMetrics;
+
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -31,6 +36,18 @@ const BUCKETS: [f64; 17] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
     1.0, 2.5, 5.0, 10.0,
 ];
+
+/// A label's value, of a closed set.
+pub trait Label: Copy + 'static {
+    /// All of the set.
+    const EVERY: &'static [Self];
+
+    /// Where it stands among [`Label::EVERY`].
+    fn position(self) -> usize;
+
+    /// What is printed.
+    fn text(self) -> &'static str;
+}
 
 /// A closed set of label values.
 macro_rules! labels {
@@ -52,8 +69,21 @@ macro_rules! labels {
                 }
             }
         }
+
+        impl $crate::metrics::Label for $name {
+            const EVERY: &'static [Self] = &Self::ALL;
+
+            fn position(self) -> usize {
+                self as usize
+            }
+
+            fn text(self) -> &'static str {
+                self.as_str()
+            }
+        }
     };
 }
+pub(crate) use labels;
 
 labels! {
     /// A call of a way in.
@@ -130,12 +160,38 @@ labels! {
 }
 
 labels! {
+    /// How a connection of the session listener ended.
+    SessionClosed {
+        /// The peer closed it, or sends no more.
+        Peer = "peer",
+        /// A session was ended over it, as asked.
+        Goodbye = "goodbye",
+        /// No session and no command for too long.
+        Idle = "idle",
+        /// A line was not ended in time.
+        ReadTimeout = "read_timeout",
+        /// The peer did not take an answer in time.
+        WriteTimeout = "write_timeout",
+        /// No TLS handshake, or not in time.
+        Tls = "tls",
+        /// The registry is shutting down.
+        Shutdown = "shutdown",
+        /// The connection broke, or the peer's host has vanished.
+        Fault = "fault",
+    }
+}
+
+labels! {
     /// What is read again when its files change.
     Reload {
         /// Certificate, key and client CA.
         Tls = "tls",
         /// The tokens.
         Tokens = "tokens",
+        /// Certificate, key and client CA of the session listener.
+        SessionTls = "session_tls",
+        /// Who may register what.
+        SessionPolicy = "session_policy",
     }
 }
 
@@ -144,12 +200,13 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     requests: [[[Counter; Outcome::ALL.len()]; Protocol::ALL.len()]; Method::ALL.len()],
     latency: [[Histogram; Protocol::ALL.len()]; Method::ALL.len()],
-    open: Gauge,
-    accepted: Counter,
-    refused: [Counter; Crowded::ALL.len()],
-    closed: [Counter; Closed::ALL.len()],
+    /// The connections that carry calls.
+    pub connections: Connections<Closed>,
+    /// The session listener.
+    pub sessions: SessionMetrics,
     reload_failures: [Counter; Reload::ALL.len()],
     expiry: Family<[(&'static str, &'static str); 0], Gauge>,
+    session_expiry: Family<[(&'static str, &'static str); 0], Gauge>,
 }
 
 impl Metrics {
@@ -161,12 +218,8 @@ impl Metrics {
         let latency = Family::<[(&str, &str); 2], Histogram>::new_with_constructor(|| {
             Histogram::new(BUCKETS)
         });
-        let open = Gauge::default();
-        let accepted = Counter::default();
-        let refused = Family::<[(&str, &str); 1], Counter>::default();
-        let closed = Family::<[(&str, &str); 1], Counter>::default();
         let reload_failures = Family::<[(&str, &str); 1], Counter>::default();
-        let expiry = Family::default();
+        let (expiry, session_expiry) = (Family::default(), Family::default());
 
         registry.register(
             "tunnel_registry_requests",
@@ -178,26 +231,17 @@ impl Metrics {
             "Time from a call's head to its answer",
             latency.clone(),
         );
-        registry.register(
-            "tunnel_registry_connections",
-            "Open connections",
-            open.clone(),
+        let connections = Connections::new(
+            &mut registry,
+            [
+                "tunnel_registry_connections",
+                "tunnel_registry_connections_accepted",
+                "tunnel_registry_connections_refused",
+                "tunnel_registry_connections_closed",
+            ],
+            "",
         );
-        registry.register(
-            "tunnel_registry_connections_accepted",
-            "Connections that were let in",
-            accepted.clone(),
-        );
-        registry.register(
-            "tunnel_registry_connections_refused",
-            "Connections that were closed at once, by the limit that was reached",
-            refused.clone(),
-        );
-        registry.register(
-            "tunnel_registry_connections_closed",
-            "Connections that have ended, by the cause",
-            closed.clone(),
-        );
+        let sessions = SessionMetrics::new(&mut registry);
         registry.register(
             "tunnel_registry_reload_failures",
             "Changed files that could not be used; the old contents stay in use",
@@ -207,6 +251,11 @@ impl Metrics {
             "tunnel_registry_certificate_expiry_timestamp_seconds",
             "When the certificate in use expires; absent without TLS",
             Family::clone(&expiry),
+        );
+        registry.register(
+            "tunnel_registry_session_certificate_expiry_timestamp_seconds",
+            "When the session listener's certificate expires; absent without TLS",
+            Family::clone(&session_expiry),
         );
         registry.register(
             "tunnel_registry_build",
@@ -241,14 +290,12 @@ impl Metrics {
                     ])
                 })
             }),
-            open,
-            accepted,
-            refused: Crowded::ALL
-                .map(|why| refused.get_or_create_owned(&[("limit", why.as_str())])),
-            closed: Closed::ALL.map(|why| closed.get_or_create_owned(&[("cause", why.as_str())])),
+            connections,
+            sessions,
             reload_failures: Reload::ALL
                 .map(|what| reload_failures.get_or_create_owned(&[("what", what.as_str())])),
             expiry,
+            session_expiry,
             registry: Mutex::new(registry),
         }
     }
@@ -264,23 +311,6 @@ impl Metrics {
         self.latency[method as usize][protocol as usize].observe(took.as_secs_f64());
     }
 
-    /// A connection was let in.
-    pub fn connection_opened(&self) {
-        self.accepted.inc();
-        self.open.inc();
-    }
-
-    /// A connection that was let in has ended.
-    pub fn connection_closed(&self, why: Closed) {
-        self.open.dec();
-        self.closed[why as usize].inc();
-    }
-
-    /// A connection was not let in.
-    pub fn connection_refused(&self, why: Crowded) {
-        self.refused[why as usize].inc();
-    }
-
     /// Changed files could not be used.
     pub fn reload_failed(&self, what: Reload) {
         self.reload_failures[what as usize].inc();
@@ -289,6 +319,11 @@ impl Metrics {
     /// The certificate in use is valid until then.
     pub fn certificate_expires(&self, at: Timestamp) {
         self.expiry.get_or_create(&[]).set(at.as_second());
+    }
+
+    /// The session listener's certificate in use is valid until then.
+    pub fn session_certificate_expires(&self, at: Timestamp) {
+        self.session_expiry.get_or_create(&[]).set(at.as_second());
     }
 
     /// Everything, as OpenMetrics text ([`CONTENT_TYPE`]).
@@ -335,24 +370,6 @@ mod tests {
             r#"tunnel_registry_requests_total{method="get",protocol="http",outcome="ok"} 0"#,
             r#"tunnel_registry_request_duration_seconds_bucket{le="0.0001",method="get",protocol="grpc"} 2"#,
             r#"tunnel_registry_request_duration_seconds_bucket{le="0.00005",method="get",protocol="grpc"} 0"#,
-        ] {
-            assert!(text.contains(line), "{line} is not in\n{text}");
-        }
-    }
-
-    #[test]
-    fn connections_are_counted_by_how_they_begin_and_end() {
-        let metrics = Metrics::new();
-        metrics.connection_opened();
-        metrics.connection_opened();
-        metrics.connection_closed(Closed::Idle);
-        metrics.connection_refused(Crowded::Peer);
-        let text = metrics.encode().unwrap();
-        for line in [
-            "tunnel_registry_connections 1",
-            "tunnel_registry_connections_accepted_total 2",
-            r#"tunnel_registry_connections_closed_total{cause="idle"} 1"#,
-            r#"tunnel_registry_connections_refused_total{limit="peer"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -34,7 +34,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::backend::{Backend, Change, Revision, Stored, Write, WriteError, endpoint_keys};
 use crate::listing::{Filter, Listing, Row};
-use crate::map::Map;
+use crate::map::{Map, Set};
 use crate::pods::PodChange;
 use crate::record::{Endpoint, EndpointKey, EndpointRecord, Kind, Name};
 pub use crate::registry::call::{Caller, ClosedBy, ConnectionId, Kept, Limits, Refusal};
@@ -341,6 +341,17 @@ impl Registry {
         let inner = self.inner.lock();
         let unvouched = inner.core.unvouched(Now::read());
         unvouched.map(|(time, why)| (time, why.to_owned()))
+    }
+
+    /// Those of `holders` that certainly maintain nothing now: replicas whose
+    /// leases were given up or have run out.
+    #[must_use]
+    pub fn run_out(&self, mut holders: Set<Arc<str>>) -> Set<Arc<str>> {
+        if !holders.is_empty() {
+            let inner = self.inner.lock();
+            holders.retain(|holder| inner.core.replicas.has_run_out(holder));
+        }
+        holders
     }
 
     /// How many nodes have endpoints.

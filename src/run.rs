@@ -2,8 +2,10 @@
 
 mod controller;
 mod files;
+mod parts;
 mod pulse;
 mod serve;
+mod sessions;
 mod signals;
 mod store;
 pub mod supervisor;
@@ -61,7 +63,8 @@ fn print_definitions() -> Result<ExitCode, StartError> {
 
 fn serve_until_ended(args: &Serve) -> Result<ExitCode, StartError> {
     telemetry::start(&args.logs.log_level, args.logs.log_format)?;
-    files::allow_many(args.limits.max_connections);
+    let connections = args.limits.max_connections;
+    files::allow_many(connections.saturating_add(args.session.connections()));
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(serve::serve(args));
     end(runtime, ended)

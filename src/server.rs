@@ -10,6 +10,7 @@ mod connection;
 pub mod limits;
 mod listener;
 pub mod reload;
+pub mod session;
 mod stream;
 pub(crate) mod throttle;
 pub mod tls;
@@ -17,11 +18,13 @@ pub mod tls;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use limits::Limits;
 pub use listener::BindError;
+pub(crate) use listener::bind;
 
 use crate::gost::{Gost, Health};
 use crate::metrics::Metrics;
@@ -53,6 +56,7 @@ pub struct Server {
     address: SocketAddr,
     config: Config,
     health: Health,
+    further: Router,
 }
 
 impl Server {
@@ -61,15 +65,13 @@ impl Server {
     /// # Errors
     /// When the address cannot be had; the error says what to do.
     pub async fn bind(config: Config) -> Result<Self, BindError> {
-        let listener = listener::bind(config.listen)?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| BindError::new(config.listen, error))?;
+        let (listener, address) = listener::bind(config.listen, "--listen")?;
         Ok(Self {
             listener,
             address,
             config,
             health: Health::new().await,
+            further: Router::new(),
         })
     }
 
@@ -83,6 +85,13 @@ impl Server {
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.clone()
+    }
+
+    /// Serves further HTTP paths than gost's, for the same callers.
+    #[must_use]
+    pub fn also(mut self, paths: Router) -> Self {
+        self.further = self.further.merge(paths);
+        self
     }
 
     /// Serves until cancelled. Then it stops accepting, answers what is in
@@ -100,7 +109,8 @@ impl Server {
             Arc::clone(&self.config.pod_ips),
             &self.health,
             self.config.limits.request,
-        );
+        )
+        .also(self.further);
         let host = connection::Host {
             gost,
             registry,

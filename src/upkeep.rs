@@ -1,4 +1,5 @@
-//! The tasks that keep a registry going: mirroring its store, and sweeping.
+//! The tasks that keep a registry and its sessions going: mirroring their store,
+//! and sweeping.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::controller::plan::Plan;
 use crate::pods::PodChange;
 use crate::registry::Registry;
 use crate::registry::events::Event;
+use crate::session::Sessions;
 
 /// How often the registry looks for what has become silent.
 const TICK: Duration = Duration::from_millis(250);
@@ -24,10 +26,14 @@ const SLICE: usize = 512;
 /// Events of one tick that are logged one by one.
 const EVENTS_LOGGED: usize = 20;
 
-/// Tells the registry what the store holds, until `stop`; and so the plan by
-/// which this process collects it, if it is the one that does.
+/// How often every session is looked at.
+const SESSIONS_TICK: Duration = Duration::from_secs(1);
+
+/// Tells the registry and the sessions what the store holds, until `stop`; and so
+/// the plan by which this process collects it, if it is the one that does.
 pub async fn mirror(
     registry: Arc<Registry>,
+    sessions: Arc<Sessions>,
     plan: Option<Arc<Mutex<Plan>>>,
     backend: Arc<dyn Backend>,
     stop: CancellationToken,
@@ -39,6 +45,7 @@ pub async fn mirror(
                 if let Some(plan) = &plan {
                     plan.lock().apply(&batch);
                 }
+                sessions.apply(&batch);
                 registry.apply(batch);
             }
             () = stop.cancelled() => return,
@@ -77,6 +84,18 @@ pub async fn sweep(registry: Arc<Registry>, stop: CancellationToken) {
             tokio::task::yield_now().await;
         }
         log(&registry.take_events());
+    }
+}
+
+/// Looks at every session every second, until `stop`.
+pub async fn sessions(registry: Arc<Registry>, sessions: Arc<Sessions>, stop: CancellationToken) {
+    let mut ticks = interval(SESSIONS_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => sessions.sweep(&registry.run_out(sessions.holders())),
+            () = stop.cancelled() => return,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
-//! The one task that writes to the store what the registry wants there.
+//! The tasks that write to the store what the registry and the sessions want
+//! there: one each.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,21 +10,98 @@ use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{Backend, Revision, WriteError};
+use crate::backend::{Backend, Revision, Write, WriteError};
 use crate::causes::Causes;
 use crate::registry::Registry;
 use crate::registry::sync::Made;
+use crate::session::engine::ANSWER_WITHIN;
+use crate::session::{SessionKey, Sessions};
 use crate::time::Now;
 
-/// A write that takes longer counts as not made, and is tried again.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Writes that are to be made.
+pub trait Source: Send + Sync + 'static {
+    /// A write that was handed out, shown as what it writes.
+    type Made: fmt::Display + Send;
+
+    /// A write that takes longer counts as not made, and is tried again.
+    const WRITE_TIMEOUT: Duration;
+
+    /// Takes at most `max` writes that are due.
+    fn take_writes(&self, max: usize) -> Vec<(Self::Made, Write)>;
+
+    /// Writes have ended.
+    fn written(&self, ended: &[(Self::Made, Result<Revision, WriteError>)]);
+
+    /// Waits until a write may have become due.
+    fn write_wanted(&self) -> impl Future<Output = ()> + Send;
+
+    /// When the next write is due if nothing else happens.
+    fn next_write_due(&self) -> Option<std::time::Instant>;
+
+    /// How many writes wait or are under way.
+    fn waiting_writes(&self) -> usize;
+}
+
+impl Source for Registry {
+    type Made = Made;
+
+    const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn take_writes(&self, max: usize) -> Vec<(Made, Write)> {
+        self.take_writes(max)
+    }
+
+    fn written(&self, ended: &[(Made, Result<Revision, WriteError>)]) {
+        self.written(ended);
+    }
+
+    async fn write_wanted(&self) {
+        self.write_wanted().await;
+    }
+
+    fn next_write_due(&self) -> Option<std::time::Instant> {
+        self.next_write_due()
+    }
+
+    fn waiting_writes(&self) -> usize {
+        self.waiting_writes()
+    }
+}
+
+impl Source for Sessions {
+    type Made = SessionKey;
+
+    // No command of the session waits longer, and the next is not to wait for it.
+    const WRITE_TIMEOUT: Duration = ANSWER_WITHIN;
+
+    fn take_writes(&self, max: usize) -> Vec<(SessionKey, Write)> {
+        self.take_writes(max)
+    }
+
+    fn written(&self, ended: &[(SessionKey, Result<Revision, WriteError>)]) {
+        self.written(ended);
+    }
+
+    async fn write_wanted(&self) {
+        self.write_wanted().await;
+    }
+
+    fn next_write_due(&self) -> Option<std::time::Instant> {
+        self.next_write_due()
+    }
+
+    fn waiting_writes(&self) -> usize {
+        self.waiting_writes()
+    }
+}
+
 /// Looks for due writes at least this often.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// Writes until `stop`, then until nothing is left or `flush` has passed.
 /// Returns how many writes were left.
-pub async fn run(
-    registry: Arc<Registry>,
+pub async fn run<S: Source>(
+    source: Arc<S>,
     backend: Arc<dyn Backend>,
     stop: CancellationToken,
     flush: Duration,
@@ -32,24 +111,24 @@ pub async fn run(
     let mut deadline = None;
     let mut causes = Causes::new();
     loop {
-        for (made, write) in registry.take_writes(at_once - under_way.len()) {
+        for (made, write) in source.take_writes(at_once - under_way.len()) {
             let write = backend.write(write);
             under_way.push(async move {
-                let late =
-                    || WriteError::Unavailable(format!("no answer within {WRITE_TIMEOUT:?}"));
-                let result = timeout(WRITE_TIMEOUT, write).await;
+                let limit = S::WRITE_TIMEOUT;
+                let late = || WriteError::Unavailable(format!("no answer within {limit:?}"));
+                let result = timeout(limit, write).await;
                 (made, result.unwrap_or_else(|_| Err(late())))
             });
         }
         if stop.is_cancelled() {
-            let left = registry.waiting_writes();
+            let left = source.waiting_writes();
             let until = *deadline.get_or_insert_with(|| Instant::now() + flush);
             if left == 0 || Instant::now() >= until {
                 return left;
             }
         }
         let rest = Instant::now() + LONGEST_REST;
-        let wake = registry.next_write_due().map_or(rest, Instant::from_std);
+        let wake = source.next_write_due().map_or(rest, Instant::from_std);
         tokio::select! {
             Some(first) = under_way.next() => {
                 let mut ended = vec![first];
@@ -57,9 +136,9 @@ pub async fn run(
                     ended.push(next);
                 }
                 report(&ended, &mut causes);
-                registry.written(&ended);
+                source.written(&ended);
             }
-            () = registry.write_wanted() => {}
+            () = source.write_wanted() => {}
             // Due already but not handed out means: as many as may be are under way.
             () = sleep_until(wake), if under_way.len() < at_once => {}
             () = stop.cancelled(), if deadline.is_none() => {}
@@ -68,7 +147,7 @@ pub async fn run(
     }
 }
 
-fn report(ended: &[(Made, Result<Revision, WriteError>)], causes: &mut Causes) {
+fn report<M: fmt::Display>(ended: &[(M, Result<Revision, WriteError>)], causes: &mut Causes) {
     let now = Now::read().mono;
     // One line for those that failed together.
     let unavailable = ended
@@ -88,9 +167,9 @@ fn report(ended: &[(Made, Result<Revision, WriteError>)], causes: &mut Causes) {
     }
     for (made, result) in ended {
         if let Err(WriteError::Refused(why)) = result
-            && causes.is_news(&format!("{}: {why}", made.key), now)
+            && causes.is_news(&format!("{made}: {why}"), now)
         {
-            tracing::warn!(endpoint = %made.key, "the store refused the record, it is tried again: {why}");
+            tracing::warn!(record = %made, "the store refused the record, it is tried again: {why}");
         }
     }
 }

@@ -18,6 +18,9 @@ use super::{Error, Result};
 /// How long a server may take to start.
 const START_WITHIN: Duration = Duration::from_secs(120);
 
+/// The flag that says where sessions are taken; off unless a program says so.
+pub const SESSION_LISTEN: &str = "--session-listen";
+
 /// Where a server keeps its data.
 #[derive(Clone, Debug)]
 pub enum Store {
@@ -90,6 +93,9 @@ impl Registry {
             .arg("--store")
             .arg(store.argument())
             .args(flags);
+        if !flags.contains(&SESSION_LISTEN) {
+            command.args([SESSION_LISTEN, "off"]);
+        }
         if let Store::Kubernetes(kubeconfig) = store {
             command.env("KUBECONFIG", kubeconfig);
         }

@@ -1,4 +1,5 @@
-//! The admin port's listener: few connections, one short request each.
+//! The admin port's listener: few connections, one short request each. Another
+//! port of that kind may be served by it.
 
 use std::convert::Infallible;
 use std::io;
@@ -55,10 +56,16 @@ pub async fn serve(
     router: Router,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    serve_at_most(CONNECTIONS, listener, router, stop).await
+    serve_at_most("admin", CONNECTIONS, listener, router, stop).await
 }
 
-async fn serve_at_most(
+/// Serves like [`serve`], at most so many connections at once; `port` is what the
+/// port is called in the log.
+///
+/// # Errors
+/// Never.
+pub(crate) async fn serve_at_most(
+    port: &'static str,
     most: usize,
     listener: TcpListener,
     router: Router,
@@ -68,13 +75,13 @@ async fn serve_at_most(
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            Some(ended) = connections.join_next() => note(ended),
+            Some(ended) = connections.join_next() => note(port, ended),
             accepted = listener.accept(), if connections.len() < most => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), stop.clone()));
+                    connections.spawn(connection(port, stream, router.clone(), stop.clone()));
                 }
                 Err(error) => {
-                    warn!(%error, "the admin port could not accept a connection");
+                    warn!(%error, "the {port} port could not accept a connection");
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -82,18 +89,18 @@ async fn serve_at_most(
     }
     drop(listener);
     while let Some(ended) = connections.join_next().await {
-        note(ended);
+        note(port, ended);
     }
     Ok(())
 }
 
-fn note(ended: Result<(), tokio::task::JoinError>) {
+fn note(port: &str, ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        warn!(%error, "an admin connection failed");
+        warn!(%error, port, "a connection failed");
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) {
+async fn connection(port: &str, stream: TcpStream, router: Router, stop: CancellationToken) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
@@ -109,8 +116,8 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
     });
     match served.await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "an admin connection broke"),
-        Err(_) => debug!("an admin connection took too long"),
+        Ok(Err(error)) => debug!(%error, port, "a connection broke"),
+        Err(_) => debug!(port, "a connection took too long"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::args::kubernetes::{Place, WatchPods};
-use crate::args::{Logs, Sessions, values};
+use crate::args::{Gateways, Logs, values};
 
 /// What `controller` is told.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -72,7 +72,7 @@ pub struct Controller {
     pub leader_lease: Duration,
     /// What becomes of proxy sessions.
     #[command(flatten, next_help_heading = "Proxy sessions")]
-    pub sessions: Sessions,
+    pub gateways: Gateways,
     /// What it writes about itself.
     #[command(flatten)]
     pub logs: Logs,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 
-use crate::args::{Kubernetes, Store, values};
+use crate::args::{Kubernetes, Session, Store, values};
 use crate::lease::Timing;
 use crate::registry;
 use crate::server;
@@ -38,6 +38,9 @@ pub struct Serve {
     /// Who may call.
     #[command(flatten)]
     pub access: Access,
+    /// How it takes proxy sessions.
+    #[command(flatten)]
+    pub session: Session,
     /// How much it takes.
     #[command(flatten)]
     pub limits: Limits,
@@ -148,7 +151,7 @@ struct TlsFlags {
 /// The highest count that any limit may be set to; more is a slip of the hand.
 pub const MOST: u64 = 10_000_000;
 
-fn count() -> RangedU64ValueParser<usize> {
+pub(super) fn count() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=MOST)
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use crate::session::route::{BackendUrl, Scheme};
+
 /// A parser of times such as `500ms`, `2s` or `10m`, from `least` to `most`.
 pub fn time(
     least: Duration,
@@ -49,6 +51,23 @@ pub fn host_port(text: &str) -> Result<String, &'static str> {
         Ok(text.to_owned())
     } else {
         Err(error)
+    }
+}
+
+/// The URL of a server, without a path; a lone slash at its end is left out.
+///
+/// # Errors
+/// When it is no URL, or has more than a scheme, a host and a port.
+pub fn origin(text: &str) -> Result<String, &'static str> {
+    let url = BackendUrl::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), Scheme::Http | Scheme::Https))
+        .filter(|url| url.path() == "/");
+    match url {
+        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
+        None => Err(
+            "must be http:// or https:// with a host and perhaps a port, such as http://registry.example.com:8182",
+        ),
     }
 }
 
@@ -146,6 +165,24 @@ mod tests {
             "http://host:8090",
         ] {
             assert!(host_port(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_origin_has_no_path() {
+        for text in ["http://h", "https://h:1", "http://[::1]:8182"] {
+            assert_eq!(origin(text).as_deref(), Ok(text));
+        }
+        assert_eq!(origin("http://h:1/").as_deref(), Ok("http://h:1"));
+        for text in [
+            "",
+            "h:1",
+            "ws://h",
+            "http://h/a",
+            "http://h?a",
+            "http://h:0",
+        ] {
+            assert!(origin(text).is_err(), "{text:?}");
         }
     }
 

@@ -1,127 +1,250 @@
-//! What a controller tells of proxy sessions, asked for at each scrape.
+//! What proxy sessions come to: commands, and the connections that carry them.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
 
-use crate::controller::plan::routes::Kind;
-use crate::controller::sessions::{Figures, Sessions};
-use crate::metrics::registry::{counter, gauge};
+use crate::metrics::connections::Connections;
+use crate::metrics::{BUCKETS, SessionClosed, labels};
+use crate::session::command::Change;
+use crate::session::engine::view::State;
+use crate::session::{Command, Problem, Reply, Sessions};
 
-/// Tells what a controller knows of sessions, and has done for them.
-pub struct Routed(Arc<Sessions>);
+labels! {
+    /// A command.
+    Asked {
+        /// `REGISTER`
+        Register = "register",
+        /// `ROUTE`
+        Route = "route",
+        /// `HEADER`
+        Header = "header",
+        /// `OPTIONS`
+        Options = "options",
+        /// `VALIDATE`
+        Validate = "validate",
+        /// `MAINT_ENTER`
+        MaintEnter = "maint_enter",
+        /// `MAINT_EXIT`
+        MaintExit = "maint_exit",
+        /// `SHUTDOWN`
+        Shutdown = "shutdown",
+        /// `RECONNECT`
+        Reconnect = "reconnect",
+        /// A line that was not understood, or not ended in time.
+        Other = "other",
+    }
+}
 
-impl Routed {
-    /// The figures of a controller.
+impl Asked {
+    /// What a command is counted as.
+    #[must_use]
+    pub fn of(command: &Command) -> Self {
+        match command {
+            Command::Register(_) => Self::Register,
+            Command::Change(_, Change::Route(_)) => Self::Route,
+            Command::Change(_, Change::Header(_)) => Self::Header,
+            Command::Change(_, Change::Option(_)) => Self::Options,
+            Command::Change(_, Change::Maintenance(true)) => Self::MaintEnter,
+            Command::Change(_, Change::Maintenance(false)) => Self::MaintExit,
+            Command::Validate(_) => Self::Validate,
+            Command::Shutdown(_) => Self::Shutdown,
+            Command::Reconnect(_) => Self::Reconnect,
+        }
+    }
+}
+
+labels! {
+    /// How a command was answered.
+    Answered {
+        /// It was carried out.
+        Ok = "ok",
+        /// `REREGISTER`
+        Reregister = "reregister",
+        /// `ERROR|Invalid session`
+        InvalidSession = "invalid_session",
+        /// `ERROR|Invalid format`
+        InvalidFormat = "invalid_format",
+        /// `ERROR|Unknown command`
+        UnknownCommand = "unknown_command",
+        /// `ERROR|Already registered`
+        AlreadyRegistered = "already_registered",
+        /// `ERROR|Invalid port`
+        InvalidPort = "invalid_port",
+        /// `ERROR|Invalid route`
+        InvalidRoute = "invalid_route",
+        /// `ERROR|Invalid option`
+        InvalidOption = "invalid_option",
+        /// `ERROR|Invalid header`
+        InvalidHeader = "invalid_header",
+        /// `ERROR|Route conflict`
+        RouteConflict = "route_conflict",
+        /// The policy does not allow it, whatever the words.
+        NotAllowed = "not_allowed",
+        /// `ERROR|Line too long`
+        LineTooLong = "line_too_long",
+        /// `ERROR|Read timeout`
+        ReadTimeout = "read_timeout",
+        /// `ERROR|Unavailable`
+        Unavailable = "unavailable",
+    }
+}
+
+impl Answered {
+    /// What a reply is counted as.
+    #[must_use]
+    pub fn of(reply: &Reply) -> Self {
+        let problem = match reply {
+            Reply::Error(problem) => problem,
+            Reply::Reregister => return Self::Reregister,
+            _ => return Self::Ok,
+        };
+        match problem {
+            Problem::InvalidSession => Self::InvalidSession,
+            Problem::InvalidFormat => Self::InvalidFormat,
+            Problem::UnknownCommand => Self::UnknownCommand,
+            Problem::AlreadyRegistered => Self::AlreadyRegistered,
+            Problem::InvalidPort => Self::InvalidPort,
+            Problem::InvalidRoute(_) => Self::InvalidRoute,
+            Problem::InvalidOption(_) => Self::InvalidOption,
+            Problem::InvalidHeader(_) => Self::InvalidHeader,
+            Problem::RouteConflict(_) => Self::RouteConflict,
+            Problem::NotAllowed(_) => Self::NotAllowed,
+            Problem::LineTooLong => Self::LineTooLong,
+            Problem::ReadTimeout => Self::ReadTimeout,
+            Problem::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+/// The session listener, counted.
+#[derive(Debug)]
+pub struct SessionMetrics {
+    /// Its connections.
+    pub connections: Connections<SessionClosed>,
+    commands: [[Counter; Answered::ALL.len()]; Asked::ALL.len()],
+    latency: [Histogram; Asked::ALL.len()],
+}
+
+impl SessionMetrics {
+    pub(super) fn new(registry: &mut Registry) -> Self {
+        let commands = Family::<[(&str, &str); 2], Counter>::default();
+        let latency = Family::<[(&str, &str); 1], Histogram>::new_with_constructor(|| {
+            Histogram::new(BUCKETS)
+        });
+        registry.register(
+            "tunnel_registry_session_commands",
+            "Commands of proxy sessions, by how they were answered",
+            commands.clone(),
+        );
+        registry.register(
+            "tunnel_registry_session_command_duration_seconds",
+            "Time from a command's line to its answer",
+            latency.clone(),
+        );
+        Self {
+            connections: Connections::new(
+                registry,
+                [
+                    "tunnel_registry_session_connections",
+                    "tunnel_registry_session_connections_accepted",
+                    "tunnel_registry_session_connections_refused",
+                    "tunnel_registry_session_connections_closed",
+                ],
+                "Proxy sessions: ",
+            ),
+            commands: Asked::ALL.map(|command| {
+                Answered::ALL.map(|outcome| {
+                    commands.get_or_create_owned(&[
+                        ("command", command.as_str()),
+                        ("outcome", outcome.as_str()),
+                    ])
+                })
+            }),
+            latency: Asked::ALL
+                .map(|command| latency.get_or_create_owned(&[("command", command.as_str())])),
+        }
+    }
+
+    /// A command was answered.
+    pub fn answered(&self, command: Asked, outcome: Answered, took: Duration) {
+        self.commands[command as usize][outcome as usize].inc();
+        self.latency[command as usize].observe(took.as_secs_f64());
+    }
+}
+
+fn whole(count: usize) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// Tells what sessions there are.
+#[derive(Debug)]
+pub struct SessionFigures(Arc<Sessions>);
+
+impl SessionFigures {
+    /// The figures of these sessions.
     #[must_use]
     pub fn new(sessions: Arc<Sessions>) -> Self {
         Self(sessions)
     }
 }
 
-impl fmt::Debug for Routed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Routed").finish_non_exhaustive()
+impl Collector for SessionFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let figures = self.0.figures();
+        let mut states = encoder.encode_descriptor(
+            "tunnel_registry_sessions",
+            "Proxy sessions, by what keeps them alive",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (state, text) in [
+            (State::Connected, "connected"),
+            (State::Elsewhere, "elsewhere"),
+            (State::Silent, "silent"),
+            (State::Superseded, "superseded"),
+            (State::Static, "static"),
+        ] {
+            let count = figures.states.get(&state).copied().unwrap_or(0);
+            whole(count).encode(states.encode_family(&[("state", text)])?)?;
+        }
+        let gauge = whole(figures.waiting_writes);
+        gauge.encode(encoder.encode_descriptor(
+            "tunnel_registry_session_write_queue_length",
+            "Writes of proxy sessions that wait for the store or are under way",
+            None,
+            MetricType::Gauge,
+        )?)?;
+        for (name, help, value) in [
+            (
+                "tunnel_registry_session_commands_given_up",
+                "Commands that the store did not take within 4 s, or that waited too long for others; they were answered Unavailable and undone",
+                figures.given_up,
+            ),
+            (
+                "tunnel_registry_session_events_unlogged",
+                "Log lines of proxy sessions that were left out because there were too many at once",
+                figures.unlogged,
+            ),
+        ] {
+            ConstCounter::new(value).encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                MetricType::Counter,
+            )?)?;
+        }
+        Ok(())
     }
-}
-
-impl Collector for Routed {
-    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-        encode(encoder, &self.0.figures())
-    }
-}
-
-fn encode(mut encoder: DescriptorEncoder, figures: &Figures) -> fmt::Result {
-    by_kind(
-        &mut encoder,
-        "tunnel_registry_sessions_objects_wanted",
-        "Objects that there should be for proxy sessions, by kind",
-        figures.wanted,
-    )?;
-    by_kind(
-        &mut encoder,
-        "tunnel_registry_sessions_objects",
-        "Objects that there are for proxy sessions, by kind",
-        figures.made,
-    )?;
-    for (name, help, value) in [
-        (
-            "sessions_routed",
-            "ProxySessions that the controller knows",
-            figures.sessions,
-        ),
-        (
-            "sessions_malformed",
-            "ProxySessions that cannot be read; 256 at most",
-            figures.malformed,
-        ),
-        (
-            "sessions_gateway_api",
-            "Whether HTTPRoutes can be written, and there is a Gateway to name in them",
-            usize::from(figures.gateway_api),
-        ),
-        (
-            "sessions_hosts_unresolved",
-            "Hosts of backends that have no address",
-            figures.unresolved,
-        ),
-    ] {
-        gauge(&mut encoder, name, help, None, value as f64)?;
-    }
-    for (name, help, value) in [
-        (
-            "sessions_objects_applied",
-            "Objects that were written for proxy sessions",
-            figures.applied,
-        ),
-        (
-            "sessions_objects_deleted",
-            "Objects of proxy sessions that were deleted",
-            figures.deleted,
-        ),
-        (
-            "sessions_objects_failed",
-            "Objects that were not written or deleted, and are tried again",
-            figures.failed,
-        ),
-        (
-            "sessions_statuses_written",
-            "Statuses of ProxySessions that were written",
-            figures.statuses,
-        ),
-        (
-            "sessions_statuses_failed",
-            "Statuses of ProxySessions that were not written and are tried again",
-            figures.statuses_failed,
-        ),
-        (
-            "sessions_lookups_failed",
-            "Lookups of backends' hosts that found no address",
-            figures.lookups_failed,
-        ),
-    ] {
-        counter(&mut encoder, name, help, None, ConstCounter::new(value))?;
-    }
-    Ok(())
-}
-
-fn by_kind(
-    encoder: &mut DescriptorEncoder,
-    name: &str,
-    help: &str,
-    counts: [usize; Kind::ALL.len()],
-) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for (kind, count) in Kind::ALL.into_iter().zip(counts) {
-        let gauge = ConstGauge::new(count as f64);
-        gauge.encode(family.encode_family(&[("kind", kind.as_str())])?)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -129,38 +252,21 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
 
-    #[derive(Debug)]
-    struct Fixed(Figures);
-
-    impl Collector for Fixed {
-        fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-            encode(encoder, &self.0)
-        }
-    }
-
     #[test]
-    fn a_controller_tells_of_its_sessions() {
+    fn commands_are_counted_by_how_they_were_answered() {
         let metrics = Metrics::new();
-        metrics.register(Box::new(Fixed(Figures {
-            sessions: 7,
-            wanted: [1, 2, 3],
-            made: [4, 5, 6],
-            gateway_api: true,
-            applied: 8,
-            ..Figures::default()
-        })));
+        let command = Command::parse("MAINT_ENTER|s").unwrap();
+        let reply = Reply::from(Problem::InvalidSession);
+        let took = Duration::from_micros(60);
+        let (asked, answered) = (Asked::of(&command), Answered::of(&reply));
+        metrics.sessions.answered(asked, answered, took);
         let text = metrics.encode().unwrap();
         for line in [
-            "tunnel_registry_sessions_routed 7.0",
-            "tunnel_registry_sessions_gateway_api 1.0",
-            "tunnel_registry_sessions_objects_wanted{kind=\"HTTPRoute\"} 3.0",
-            "tunnel_registry_sessions_objects{kind=\"Service\"} 4.0",
-            "tunnel_registry_sessions_objects_applied_total 8",
+            r#"tunnel_registry_session_commands_total{command="maint_enter",outcome="invalid_session"} 1"#,
+            r#"tunnel_registry_session_commands_total{command="register",outcome="ok"} 0"#,
+            r#"tunnel_registry_session_command_duration_seconds_bucket{le="0.0001",command="maint_enter"} 1"#,
         ] {
-            assert!(
-                text.lines().any(|told| told == line),
-                "{line} is not in\n{text}"
-            );
+            assert!(text.contains(line), "{line} is not in\n{text}");
         }
     }
 }

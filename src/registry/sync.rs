@@ -1,6 +1,7 @@
 //! The store's side of the registry: which writes are made, what their ends
 //! mean, and what the watch tells. Pure, like all of [`Core`].
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::backend::{Change, Revision, Stored, Write, WriteError, endpoint_keys};
@@ -429,6 +430,12 @@ pub struct Made {
     pub key: EndpointKey,
     /// Whether it was to be stored or removed.
     pub what: Wrote,
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.key.fmt(f)
+    }
 }
 
 /// The kind of a write.

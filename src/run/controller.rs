@@ -20,9 +20,10 @@ use crate::kubernetes;
 use crate::kubernetes::pods::{self, Cell};
 use crate::metrics::Metrics;
 use crate::metrics::controller::Collected;
-use crate::metrics::sessions::Routed;
+use crate::metrics::gateway::Routed;
+use crate::run::parts::process;
 use crate::run::pulse::Pulse;
-use crate::run::serve::{endless, process};
+use crate::run::serve::endless;
 use crate::run::signals::signals;
 use crate::run::store::host_name;
 use crate::run::supervisor::{Ended, Phase, Supervisor};
@@ -39,7 +40,7 @@ const BACKGROUND: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot start; nothing was begun then.
 pub async fn control(args: &Controller) -> Result<Ended, StartError> {
-    let routing = args.sessions.settings()?;
+    let routing = args.gateways.settings()?;
     let signals = signals()?;
     let admin_listener = admin::server::bind(args.admin_listen).await?;
     let client = kubernetes::connect().await?;

@@ -27,7 +27,7 @@ pub fn allow_many(connections: usize) {
         warn!(
             allowed,
             needed,
-            "too few files may be open; raise the limit (ulimit -Hn, LimitNOFILE=) or lower --max-connections"
+            "too few files may be open; raise the limit (ulimit -Hn, LimitNOFILE=) or lower --max-connections and --session-max-connections"
         );
     }
 }

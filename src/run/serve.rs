@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::admin::{self, Admin, Part};
+use crate::admin::{self, Admin};
 use crate::args::{Serve, Store};
 use crate::backend::Backend;
 use crate::controller::collect;
@@ -17,17 +17,23 @@ use crate::controller::plan::{Pace, Plan};
 use crate::kubernetes::pods;
 use crate::metrics::Metrics;
 use crate::metrics::registry::Figures;
+use crate::metrics::sessions::SessionFigures;
 use crate::registry::Registry;
 use crate::registry::core::Setup;
+use crate::run::parts;
 use crate::run::pulse::Pulse;
+use crate::run::sessions::{self, Entry};
 use crate::run::signals::signals;
 use crate::run::store::{self, Opened};
 use crate::run::supervisor::{Ended, Supervisor};
 use crate::run::{StartError, warn_of_misspelt};
 use crate::server::auth::Access;
-use crate::server::tls::Tls;
+use crate::server::tls::{Tls, Use};
 use crate::server::{self, Server, exposure};
+use crate::session::maintenance::Responder;
+use crate::session::traefik;
 use crate::time::Now;
+use crate::writeback::Source;
 use crate::{upkeep, vouch, writeback};
 
 /// How long what neither answers calls nor writes may take to stop.
@@ -44,7 +50,9 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     let signals = signals()?;
     let store = args.store.clone().map_or_else(Store::usual, Ok)?;
     let access = Arc::new(access(args)?);
-    let tls = args.access.tls().map(Tls::open).transpose()?.map(Arc::new);
+    let tls = args.access.tls();
+    let tls = tls.map(|files| Tls::open(files, Use::Calls)).transpose()?;
+    let tls = tls.map(Arc::new);
     let admin_listener = admin::server::bind(args.listening.admin_listen).await?;
     let server = Server::bind(server::Config {
         listen: args.listening.listen,
@@ -54,6 +62,13 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         tls: tls.clone(),
     })
     .await?;
+    let session_entry = args.session.listen(&store);
+    let session_entry = session_entry.map(|listen| Entry::open(listen, args));
+    let session_entry = session_entry.transpose()?;
+    let responder = args.session.maintenance_listen(&store);
+    let responder = responder.map(Responder::bind).transpose()?;
+    let responder_url = args.session.maintenance_url.clone();
+    let responder_url = responder_url.or_else(|| responder.as_ref().map(Responder::url));
     let Opened {
         backend,
         identity,
@@ -72,12 +87,18 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     };
     let namespace = cluster.as_ref().map(|(_, namespace)| namespace.clone());
     let registry = Arc::new(Registry::new(setup, &backend, args.times.register_wait));
+    let sessions = sessions::sessions(args, &identity, sharing.is_some(), &backend);
+    let server = server.also(traefik::http::router(
+        Arc::clone(&sessions) as _,
+        responder_url,
+    ));
     // A store that others share is collected by the controller.
     let plan = sharing
         .is_none()
         .then(|| Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono))));
     let metrics = Arc::new(Metrics::new());
     metrics.register(Box::new(Figures::new(Arc::clone(&registry), plan.clone())));
+    metrics.register(Box::new(SessionFigures::new(Arc::clone(&sessions))));
     let pulse = Arc::new(Pulse::new(Now::read()));
 
     let mut supervisor = Supervisor::new();
@@ -101,11 +122,16 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         },
         parts: {
             let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
+            let (sessions, is_listening) = (Arc::clone(&sessions), session_entry.is_some());
             let (is_shared, stopping) = (sharing.is_some(), supervisor.stopping());
             Arc::new(move || {
-                let mut parts = vec![process(&stopping), stored(&registry, &*backend)];
-                parts.extend(is_shared.then(|| vouched(&registry)));
-                parts
+                let mut told = vec![
+                    parts::process(&stopping),
+                    parts::stored(&registry, &*backend),
+                ];
+                told.extend(is_shared.then(|| parts::vouched(&registry)));
+                told.extend(is_listening.then(|| parts::sessions(&sessions, &*backend)));
+                told
             })
         },
         metrics: {
@@ -119,22 +145,19 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         let (registry, metrics) = (Arc::clone(&registry), Arc::clone(&metrics));
         |stop| endless(server.run(registry, metrics, stop))
     });
+    let flush = args.times.flush;
     supervisor.spawn(flushing, "writer", {
         let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
-        let flush = args.times.flush;
-        move |stop| async move {
-            match writeback::run(registry, backend, stop, flush).await {
-                0 => Ok(()),
-                left => Err(format!(
-                    "left {left} writes that the store did not take within --flush"
-                )),
-            }
-        }
+        move |stop| write(registry, backend, stop, flush)
+    });
+    supervisor.spawn(flushing, "session writer", {
+        let (sessions, backend) = (Arc::clone(&sessions), Arc::clone(&backend));
+        move |stop| write(sessions, backend, stop, flush)
     });
     supervisor.spawn(background, "mirror", {
         let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
-        let plan = plan.clone();
-        |stop| endless(upkeep::mirror(registry, plan, backend, stop))
+        let (plan, sessions) = (plan.clone(), Arc::clone(&sessions));
+        |stop| endless(upkeep::mirror(registry, sessions, plan, backend, stop))
     });
     supervisor.spawn(background, "store", {
         let backend = Arc::clone(&backend);
@@ -158,6 +181,21 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         let registry = Arc::clone(&registry);
         |stop| endless(upkeep::sweep(registry, stop))
     });
+    supervisor.spawn(background, "session sweep", {
+        let (registry, sessions) = (Arc::clone(&registry), Arc::clone(&sessions));
+        |stop| endless(upkeep::sessions(registry, sessions, stop))
+    });
+    let maintenance_listen = responder.as_ref().map(Responder::local_addr);
+    if let Some(responder) = responder {
+        let sessions = Arc::clone(&sessions);
+        supervisor.spawn(accepting, "maintenance responder", |stop| {
+            endless(responder.run(sessions, stop))
+        });
+    }
+    let session_listen = session_entry.as_ref().map(Entry::local_addr);
+    if let Some(entry) = session_entry {
+        entry.spawn(&mut supervisor, (accepting, background), sessions, &metrics);
+    }
     if let Some(plan) = plan {
         let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
         supervisor.spawn(background, "collector", |stop| {
@@ -230,6 +268,8 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         commit = env!("BUILD_COMMIT"),
         %listen,
         admin = %admin_listen,
+        sessions = session_listen.map(|at| at.to_string()),
+        maintenance = maintenance_listen.map(|at| at.to_string()),
         %store,
         namespace,
         %identity,
@@ -247,61 +287,25 @@ fn access(args: &Serve) -> Result<Access, StartError> {
     })
 }
 
+/// Writes what is wanted, until it is asked to stop and `flush` has passed.
+async fn write<S: Source>(
+    source: Arc<S>,
+    backend: Arc<dyn Backend>,
+    stop: CancellationToken,
+    flush: Duration,
+) -> Result<(), String> {
+    match writeback::run(source, backend, stop, flush).await {
+        0 => Ok(()),
+        left => Err(format!(
+            "left {left} writes that the store did not take within --flush"
+        )),
+    }
+}
+
 /// A task that ends only when it is asked to, and cannot fail.
 pub(super) async fn endless(task: impl Future<Output = ()>) -> Result<(), Infallible> {
     task.await;
     Ok(())
-}
-
-/// Not ready from the moment that a stop begins, so that nobody new comes.
-pub(super) fn process(stopping: &CancellationToken) -> Part {
-    let ready = if stopping.is_cancelled() {
-        Err("stopping".to_owned())
-    } else {
-        Ok(())
-    };
-    Part {
-        name: "process",
-        ready,
-        note: None,
-    }
-}
-
-/// Whether the store has been read: before that an answer would be a lie. That it
-/// takes no writes is no reason not to be asked: they are kept.
-fn stored(registry: &Registry, backend: &dyn Backend) -> Part {
-    let ready = match (registry.figures().ready, backend.trouble()) {
-        (true, _) => Ok(()),
-        (false, None) => Err("it has not been read yet".to_owned()),
-        (false, Some(why)) => Err(format!("it has not been read yet: {why}")),
-    };
-    let unwritten = registry
-        .unwritten()
-        .map(|why| format!("it takes no writes: {why}"));
-    let unread = || {
-        backend
-            .trouble()
-            .map(|why| format!("it tells no changes: {why}"))
-    };
-    Part {
-        name: "store",
-        note: unwritten.or_else(unread).filter(|_| ready.is_ok()),
-        ready,
-    }
-}
-
-/// Whether others see that this replica lives.
-fn vouched(registry: &Registry) -> Part {
-    let unvouched = registry.unvouched();
-    let note = unvouched.map(|(time, why)| {
-        let seconds = time.as_secs();
-        format!("not renewed for {seconds} s, so others doubt what this replica holds: {why}")
-    });
-    Part {
-        name: "lease",
-        ready: Ok(()),
-        note,
-    }
 }
 
 #[cfg(test)]
@@ -315,14 +319,6 @@ mod tests {
             Args::Serve(serve) => *serve,
             other => panic!("{other:?}"),
         }
-    }
-
-    #[test]
-    fn a_process_that_stops_is_not_ready() {
-        let stopping = CancellationToken::new();
-        assert_eq!(process(&stopping).ready, Ok(()));
-        stopping.cancel();
-        assert_eq!(process(&stopping).ready, Err("stopping".into()));
     }
 
     #[tokio::test]

@@ -43,7 +43,8 @@ pub(super) async fn open(store: &Store, args: &Serve) -> Result<Opened, StartErr
             Arc::new(tokio::task::spawn_blocking(move || File::open(path)).await??)
         }
         Store::Kubernetes => {
-            return cluster(&args.kubernetes, args.listening.listen).await;
+            let sessions = args.session.listen(store).is_some();
+            return cluster(&args.kubernetes, args.listening.listen, sessions).await;
         }
     };
     Ok(Opened {
@@ -55,7 +56,7 @@ pub(super) async fn open(store: &Store, args: &Serve) -> Result<Opened, StartErr
     })
 }
 
-async fn cluster(told: &Told, listen: SocketAddr) -> Result<Opened, StartError> {
+async fn cluster(told: &Told, listen: SocketAddr, sessions: bool) -> Result<Opened, StartError> {
     let identity = told.identity(&host_name(), listen)?;
     let client = kubernetes::connect().await?;
     let namespace = told.place.namespace_or(client.default_namespace());
@@ -64,7 +65,7 @@ async fn cluster(told: &Told, listen: SocketAddr) -> Result<Opened, StartError> 
         client: client.clone(),
         namespace: namespace.clone(),
         owner,
-        sessions: false,
+        sessions,
     });
     Ok(Opened {
         backend: Arc::new(backend),

@@ -17,15 +17,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::gost::Gost;
+use crate::metrics::connections::Connections;
 use crate::metrics::{Closed, Metrics};
 use crate::registry::{Caller, ClosedBy, ConnectionId, Registry};
 use crate::server::batch::Batch;
-use crate::server::limits::Limits;
-use crate::server::stream::{Fate, Side, Stream, Transport};
+use crate::server::limits::{Limits, Room};
+use crate::server::listener::{Keepalive, Serve};
+use crate::server::stream::{Fate, Handshake, NoTransport, Side, Stream};
 use crate::server::throttle::Throttle;
 use crate::server::tls::Tls;
 
@@ -50,9 +51,6 @@ pub(super) struct Host {
     pub(super) bad_handshakes: Throttle,
 }
 
-/// Gives each connection of the process its number.
-static NUMBER: AtomicU64 = AtomicU64::new(1);
-
 /// Tells of a connection's end, however its task ends.
 struct Open<'a> {
     host: &'a Host,
@@ -62,7 +60,7 @@ struct Open<'a> {
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.host.metrics.connection_closed(self.closed);
+        self.host.metrics.connections.closed(self.closed);
         let by = match self.closed {
             Closed::Peer => ClosedBy::Peer,
             _ => ClosedBy::Registry,
@@ -107,10 +105,35 @@ impl Activity {
     }
 }
 
-impl Host {
-    /// Serves a connection to its end.
-    pub(super) async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let id = ConnectionId(NUMBER.fetch_add(1, Ordering::Relaxed));
+impl Serve for Host {
+    type Closed = Closed;
+
+    // HTTP/2's own ping is quicker.
+    const KEEPALIVE: Keepalive = Keepalive {
+        after: Duration::from_secs(60),
+        interval: Duration::from_secs(15),
+        retries: 3,
+        unacknowledged: None,
+    };
+
+    const FLAGS: [&'static str; 2] = ["--max-connections", "--max-connections-per-address"];
+
+    fn room(&self) -> Room {
+        Room {
+            total: self.limits.connections,
+            per_peer: self.limits.connections_per_peer,
+        }
+    }
+
+    fn connections(&self) -> &Connections<Closed> {
+        &self.metrics.connections
+    }
+
+    fn cancelled(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, id: ConnectionId) {
         let caller = Caller::new(id, peer.ip(), &self.pod_ips);
         let mut open = Open {
             host: &self,
@@ -120,27 +143,22 @@ impl Host {
         open.closed = self.converse(stream, caller).await;
         tracing::debug!(%peer, connection = id.0, cause = open.closed.as_str(), "connection ended");
     }
+}
 
+impl Host {
     /// Handshake, protocol, requests.
     async fn converse(self: &Arc<Self>, stream: TcpStream, caller: Caller) -> Closed {
         let limits = &self.limits;
-        let transport = match &self.tls {
-            None => Transport::Plain(stream),
-            Some(tls) => {
-                let handshake = TlsAcceptor::from(tls.config()).accept(stream);
-                let handshake = timeout(limits.tls_handshake, handshake);
-                match self.cancelled.run_until_cancelled(handshake).await {
-                    None => return Closed::Shutdown,
-                    Some(Ok(Ok(stream))) => Transport::Tls(Box::new(stream)),
-                    Some(Ok(Err(error))) => {
-                        if let Some(unsaid) = self.bad_handshakes.admit(Instant::now()) {
-                            tracing::warn!(peer = %caller.peer, %error, unsaid, "a TLS handshake failed");
-                        }
-                        return Closed::Tls;
-                    }
-                    Some(Err(_)) => return Closed::Tls,
-                }
-            }
+        let handshake = Handshake {
+            tls: self.tls.as_deref(),
+            limit: limits.tls_handshake,
+            failures: &self.bad_handshakes,
+            cancelled: &self.cancelled,
+        };
+        let transport = match handshake.make(stream, caller.peer).await {
+            Ok(transport) => transport,
+            Err(NoTransport::Tls) => return Closed::Tls,
+            Err(NoTransport::Cancelled) => return Closed::Shutdown,
         };
         let opened = Instant::now();
         let fate = Arc::new(Fate::default());

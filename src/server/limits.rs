@@ -57,11 +57,19 @@ impl Default for Limits {
     }
 }
 
+/// How many connections a listener lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Open at once, in all.
+    pub total: usize,
+    /// Open at once, from one IP address.
+    pub per_peer: usize,
+}
+
 /// Who is inside.
 #[derive(Debug)]
 pub(super) struct Admission {
-    total: usize,
-    per_peer: usize,
+    room: Room,
     inside: Mutex<Inside>,
 }
 
@@ -79,10 +87,9 @@ pub(super) struct Permit {
 }
 
 impl Admission {
-    pub(super) fn new(limits: &Limits) -> Arc<Self> {
+    pub(super) fn new(room: Room) -> Arc<Self> {
         Arc::new(Self {
-            total: limits.connections,
-            per_peer: limits.connections_per_peer,
+            room,
             inside: Mutex::default(),
         })
     }
@@ -90,10 +97,10 @@ impl Admission {
     /// Lets a peer in, or says which limit it met.
     pub(super) fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Permit, Crowded> {
         let mut inside = self.inside.lock();
-        if inside.total >= self.total {
+        if inside.total >= self.room.total {
             return Err(Crowded::Total);
         }
-        if inside.peers.get(&peer).copied().unwrap_or(0) >= self.per_peer {
+        if inside.peers.get(&peer).copied().unwrap_or(0) >= self.room.per_peer {
             return Err(Crowded::Peer);
         }
         *inside.peers.entry(peer).or_default() += 1;
@@ -123,11 +130,7 @@ mod tests {
     use super::*;
 
     fn admission(total: usize, per_peer: usize) -> Arc<Admission> {
-        Admission::new(&Limits {
-            connections: total,
-            connections_per_peer: per_peer,
-            ..Limits::default()
-        })
+        Admission::new(Room { total, per_peer })
     }
 
     #[test]

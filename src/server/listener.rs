@@ -3,16 +3,19 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Crowded;
-use crate::server::connection::Host;
-use crate::server::limits::Admission;
+use crate::metrics::connections::Connections;
+use crate::metrics::{Crowded, Label};
+use crate::registry::ConnectionId;
+use crate::server::limits::{Admission, Room};
 use crate::server::throttle::Throttle;
 
 /// Connections that may wait to be accepted; the kernel may allow fewer
@@ -23,44 +26,86 @@ const BACKLOG: u32 = 4_096;
 /// memory: trying at once would only burn CPU.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// A vanished host is noticed after 60 s + 3 × 15 s; HTTP/2's own ping is
-/// quicker.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-const KEEPALIVE_RETRIES: u32 = 3;
+/// When a host that vanished is noticed: after `after` + `retries` × `interval`
+/// of silence.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keepalive {
+    pub after: Duration,
+    pub interval: Duration,
+    pub retries: u32,
+    /// How long what was sent may stay unacknowledged; none leaves that to the
+    /// system, which tries for many minutes.
+    pub unacknowledged: Option<Duration>,
+}
 
-/// Why an address cannot be listened on.
+/// What accepted connections are for.
+pub(super) trait Serve: Send + Sync + 'static {
+    /// How connections are ended, as metrics tell it.
+    type Closed: Label;
+
+    /// When a host that vanished is noticed.
+    const KEEPALIVE: Keepalive;
+
+    /// The flags that make room: in all, and for one address.
+    const FLAGS: [&'static str; 2];
+
+    /// How many are let in.
+    fn room(&self) -> Room;
+
+    /// Where they are counted. Whoever is let in counts its own end.
+    fn connections(&self) -> &Connections<Self::Closed>;
+
+    /// Cancelled when no more are to be accepted, and those that are open end.
+    fn cancelled(&self) -> &CancellationToken;
+
+    /// Serves a connection to its end.
+    fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        id: ConnectionId,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// Gives each connection of the process its number.
+static NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// Why an address cannot be listened on, and the flag that says where.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Somebody listens there already.
     #[error(
-        "{0} is already in use; end the process that listens there (`ss -ltnp` shows it), or choose another address with --listen"
+        "{0} is already in use; end the process that listens there (`ss -ltnp` shows it), or choose another address with {1}"
     )]
-    InUse(SocketAddr),
+    InUse(SocketAddr, &'static str),
     /// The port needs a privilege.
-    #[error("{0} may not be used; choose a port above 1023 with --listen")]
-    Forbidden(SocketAddr),
+    #[error("{0} may not be used; choose a port above 1023 with {1}")]
+    Forbidden(SocketAddr, &'static str),
     /// No interface has the address.
-    #[error("{0} is not an address of this host; choose one with --listen, or 0.0.0.0 for all")]
-    NotHere(SocketAddr),
+    #[error("{0} is not an address of this host; choose one with {1}, or 0.0.0.0 for all")]
+    NotHere(SocketAddr, &'static str),
     /// Anything else.
     #[error("{0} cannot be listened on: {1}")]
     Other(SocketAddr, io::Error),
 }
 
 impl BindError {
-    pub(super) fn new(address: SocketAddr, error: io::Error) -> Self {
+    pub(super) fn new(address: SocketAddr, flag: &'static str, error: io::Error) -> Self {
         match error.kind() {
-            ErrorKind::AddrInUse => Self::InUse(address),
-            ErrorKind::PermissionDenied => Self::Forbidden(address),
-            ErrorKind::AddrNotAvailable => Self::NotHere(address),
+            ErrorKind::AddrInUse => Self::InUse(address, flag),
+            ErrorKind::PermissionDenied => Self::Forbidden(address, flag),
+            ErrorKind::AddrNotAvailable => Self::NotHere(address, flag),
             _ => Self::Other(address, error),
         }
     }
 }
 
-/// Listens on `address`.
-pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+/// Listens on `address`, which `flag` has named. Returns it with the port that
+/// was bound.
+pub(crate) fn bind(
+    address: SocketAddr,
+    flag: &'static str,
+) -> Result<(TcpListener, SocketAddr), BindError> {
     let listen = || {
         let socket = if address.is_ipv4() {
             TcpSocket::new_v4()?
@@ -71,20 +116,23 @@ pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
         #[cfg(unix)]
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        socket.listen(BACKLOG)
+        let listener = socket.listen(BACKLOG)?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
     };
-    listen().map_err(|error| BindError::new(address, error))
+    listen().map_err(|error| BindError::new(address, flag, error))
 }
 
 /// Accepts until the host is cancelled, then waits for the connections, which
 /// end within the drain time.
-pub(super) async fn accept(listener: TcpListener, host: Arc<Host>) {
-    let admission = Admission::new(&host.limits);
+pub(super) async fn accept<S: Serve>(listener: TcpListener, host: Arc<S>) {
+    let room = host.room();
+    let admission = Admission::new(room);
     let mut connections = JoinSet::new();
     let (crowds, failures) = (Throttle::default(), Throttle::default());
     loop {
         let accepted = tokio::select! {
-            () = host.cancelled.cancelled() => break,
+            () = host.cancelled().cancelled() => break,
             Some(ended) = connections.join_next() => {
                 if let Err(error) = ended {
                     tracing::error!(%error, "a connection's task failed; please report this");
@@ -100,7 +148,7 @@ pub(super) async fn accept(listener: TcpListener, host: Arc<Host>) {
                     tracing::error!(%error, unsaid, "a connection could not be accepted");
                 }
                 if is_exhaustion(&error) {
-                    host.cancelled
+                    host.cancelled()
                         .run_until_cancelled(tokio::time::sleep(BACK_OFF))
                         .await;
                 }
@@ -109,27 +157,25 @@ pub(super) async fn accept(listener: TcpListener, host: Arc<Host>) {
         };
         match admission.admit(peer.ip().to_canonical()) {
             Ok(permit) => {
-                host.metrics.connection_opened();
+                host.connections().opened();
                 let host = Arc::clone(&host);
+                let id = ConnectionId(NUMBER.fetch_add(1, Ordering::Relaxed));
                 connections.spawn(async move {
-                    prepare(&stream);
-                    host.serve(stream, peer).await;
+                    prepare(&stream, S::KEEPALIVE);
+                    host.serve(stream, peer, id).await;
                     drop(permit);
                 });
             }
             Err(limit) => {
                 drop(stream);
-                host.metrics.connection_refused(limit);
+                host.connections().refused(limit);
                 if let Some(unsaid) = crowds.admit(Instant::now()) {
-                    let limits = &host.limits;
+                    let [total, per_peer] = S::FLAGS;
                     let mend = match limit {
-                        Crowded::Total => {
-                            format!("{} are open; raise --max-connections", limits.connections)
+                        Crowded::Total => format!("{} are open; raise {total}", room.total),
+                        Crowded::Peer => {
+                            format!("its host has {}; raise {per_peer}", room.per_peer)
                         }
-                        Crowded::Peer => format!(
-                            "its host has {}; raise --max-connections-per-address",
-                            limits.connections_per_peer
-                        ),
                     };
                     tracing::warn!(%peer, unsaid, "a connection was refused: {mend}");
                 }
@@ -162,14 +208,20 @@ fn is_exhaustion(error: &io::Error) -> bool {
 }
 
 /// Answers are small and wanted at once; a dead peer must not stay for ever.
-fn prepare(stream: &TcpStream) {
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_AFTER)
-        .with_interval(KEEPALIVE_INTERVAL)
-        .with_retries(KEEPALIVE_RETRIES);
+fn prepare(stream: &TcpStream, keepalive: Keepalive) {
+    let times = TcpKeepalive::new()
+        .with_time(keepalive.after)
+        .with_interval(keepalive.interval)
+        .with_retries(keepalive.retries);
+    let socket = SockRef::from(stream);
     let set = stream
         .set_nodelay(true)
-        .and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive));
+        .and_then(|()| socket.set_tcp_keepalive(&times));
+    #[cfg(target_os = "linux")]
+    let set = set.and_then(|()| match keepalive.unacknowledged {
+        None => Ok(()),
+        time => socket.set_tcp_user_timeout(time),
+    });
     if let Err(error) = set {
         // The connection works without them, or is gone already.
         tracing::debug!(%error, "socket options");
@@ -182,17 +234,16 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_in_use_is_named_with_what_to_do() {
-        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = first.local_addr().unwrap();
-        let error = bind(address).unwrap_err();
-        assert!(matches!(error, BindError::InUse(_)), "{error:?}");
+        let (_first, address) = bind("127.0.0.1:0".parse().unwrap(), "--here").unwrap();
+        let error = bind(address, "--here").unwrap_err();
+        assert!(matches!(error, BindError::InUse(..)), "{error:?}");
         let text = error.to_string();
         assert!(
-            text.contains(&address.to_string()) && text.contains("--listen"),
+            text.contains(&address.to_string()) && text.contains("--here"),
             "{text}"
         );
-        let error = bind("192.0.2.1:0".parse().unwrap()).unwrap_err();
-        assert!(matches!(error, BindError::NotHere(_)), "{error:?}");
+        let error = bind("192.0.2.1:0".parse().unwrap(), "--here").unwrap_err();
+        assert!(matches!(error, BindError::NotHere(..)), "{error:?}");
     }
 
     #[test]
@@ -215,15 +266,22 @@ mod tests {
 
     #[tokio::test]
     async fn sockets_are_prepared() {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
+        let (listener, address) = bind("127.0.0.1:0".parse().unwrap(), "--listen").unwrap();
+        let _client = TcpStream::connect(address).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        prepare(&stream);
+        let keepalive = Keepalive {
+            after: Duration::from_secs(7),
+            interval: Duration::from_secs(8),
+            retries: 9,
+            unacknowledged: Some(Duration::from_secs(10)),
+        };
+        prepare(&stream, keepalive);
         let socket = SockRef::from(&stream);
         assert!(stream.nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_AFTER);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), keepalive.after);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), keepalive.interval);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), keepalive.retries);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), keepalive.unacknowledged);
     }
 }

@@ -1,15 +1,24 @@
 //! The bytes of a connection: plain or TLS, and who ended them.
 
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::server::throttle::Throttle;
+use crate::server::tls::Tls;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -46,6 +55,53 @@ impl Fate {
     }
 }
 
+/// Why there is no transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoTransport {
+    /// No handshake, or not in time.
+    Tls,
+    /// The listener ends.
+    Cancelled,
+}
+
+/// How a handshake is made.
+#[derive(Debug)]
+pub(super) struct Handshake<'a> {
+    /// None leaves the connection in clear.
+    pub tls: Option<&'a Tls>,
+    /// How long it may take.
+    pub limit: Duration,
+    /// Bounds what is logged of those that fail.
+    pub failures: &'a Throttle,
+    pub cancelled: &'a CancellationToken,
+}
+
+impl Handshake<'_> {
+    /// Makes it, if one is to be made.
+    pub(super) async fn make(
+        &self,
+        stream: TcpStream,
+        peer: IpAddr,
+    ) -> Result<Transport, NoTransport> {
+        let Some(tls) = self.tls else {
+            return Ok(Transport::Plain(stream));
+        };
+        let handshake = TlsAcceptor::from(tls.config()).accept(stream);
+        let handshake = timeout(self.limit, handshake);
+        match self.cancelled.run_until_cancelled(handshake).await {
+            None => Err(NoTransport::Cancelled),
+            Some(Ok(Ok(stream))) => Ok(Transport::Tls(Box::new(stream))),
+            Some(Ok(Err(error))) => {
+                if let Some(unsaid) = self.failures.admit(Instant::now()) {
+                    tracing::warn!(%peer, %error, unsaid, "a TLS handshake failed");
+                }
+                Err(NoTransport::Tls)
+            }
+            Some(Err(_)) => Err(NoTransport::Tls),
+        }
+    }
+}
+
 /// The transport.
 #[derive(Debug)]
 pub(super) enum Transport {
@@ -53,6 +109,16 @@ pub(super) enum Transport {
     Plain(TcpStream),
     /// Encrypted.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    /// The certificate that the peer has shown, and that was verified.
+    pub(super) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates()?.first(),
+        }
+    }
 }
 
 /// A transport that notes who ends it. It says that it cannot write several

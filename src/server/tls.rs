@@ -26,9 +26,32 @@ pub struct TlsFiles {
     pub client_ca: Option<PathBuf>,
 }
 
+/// What TLS is served for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Calls, over HTTP/2 or HTTP/1.1.
+    Calls,
+    /// Proxy sessions.
+    Sessions,
+}
+
+impl Use {
+    /// What is offered to clients that ask for a protocol; nothing lets them
+    /// speak whatever they do.
+    fn protocols(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Calls => &[b"h2", b"http/1.1"],
+            Self::Sessions => &[],
+        }
+    }
+}
+
 /// TLS as it is now.
 #[derive(Debug)]
-pub struct Tls(Watched<Loaded>);
+pub struct Tls {
+    files: Watched<Loaded>,
+    what_for: Use,
+}
 
 #[derive(Debug)]
 struct Loaded {
@@ -42,47 +65,63 @@ impl Tls {
     ///
     /// # Errors
     /// When a file cannot be read, or the parts do not fit together.
-    pub fn open(files: TlsFiles) -> Result<Self, OpenError> {
+    pub fn open(files: TlsFiles, what_for: Use) -> Result<Self, OpenError> {
         let TlsFiles {
             certificate,
             key,
             client_ca,
         } = files;
         let files = [certificate, key].into_iter().chain(client_ca).collect();
-        Watched::open(files, |contents| match contents {
-            [certificate, key] => load(certificate, key, None),
-            [certificate, key, client_ca] => load(certificate, key, Some(client_ca)),
+        let files = Watched::open(files, move |contents| match contents {
+            [certificate, key] => load(certificate, key, None, what_for),
+            [certificate, key, client_ca] => load(certificate, key, Some(client_ca), what_for),
             _ => Err("a file is missing".into()),
-        })
-        .map(Self)
+        })?;
+        Ok(Self { files, what_for })
     }
 
     /// What a new connection uses.
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0.current().config)
+        Arc::clone(&self.files.current().config)
     }
 
     /// When the certificate in use expires.
     #[must_use]
     pub fn expires(&self) -> Timestamp {
-        self.0.current().expires
+        self.files.current().expires
     }
 
     /// Follows the files until cancelled. Open connections keep what they
     /// began with.
     pub async fn watch(&self, metrics: &Metrics, cancelled: CancellationToken) {
-        metrics.certificate_expires(self.expires());
-        self.0
-            .watch("certificate and key", cancelled, |outcome| match outcome {
-                Ok(()) => metrics.certificate_expires(self.expires()),
-                Err(_) => metrics.reload_failed(Reload::Tls),
+        let (what, reload) = match self.what_for {
+            Use::Calls => ("certificate and key", Reload::Tls),
+            Use::Sessions => (
+                "certificate and key of --session-listen",
+                Reload::SessionTls,
+            ),
+        };
+        let tell_expiry = || match self.what_for {
+            Use::Calls => metrics.certificate_expires(self.expires()),
+            Use::Sessions => metrics.session_certificate_expires(self.expires()),
+        };
+        tell_expiry();
+        self.files
+            .watch(what, cancelled, |outcome| match outcome {
+                Ok(()) => tell_expiry(),
+                Err(_) => metrics.reload_failed(reload),
             })
             .await;
     }
 }
 
-fn load(certificate: &str, key: &str, client_ca: Option<&str>) -> Result<Loaded, String> {
+fn load(
+    certificate: &str,
+    key: &str,
+    client_ca: Option<&str>,
+    what_for: Use,
+) -> Result<Loaded, String> {
     let chain = certificates(certificate, "certificate")?;
     let expires = chain.first().map_or_else(
         || Err("the certificate file has no certificate".into()),
@@ -114,7 +153,7 @@ fn load(certificate: &str, key: &str, client_ca: Option<&str>) -> Result<Loaded,
     let mut config = builder.with_single_cert(chain, key).map_err(|error| {
         format!("certificate and key do not fit together, or are of an unknown kind: {error}")
     })?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = what_for.protocols().iter().map(|p| p.to_vec()).collect();
     Ok(Loaded {
         config: Arc::new(config),
         expires,
@@ -175,10 +214,12 @@ mod tests {
     #[test]
     fn a_chain_and_its_key() {
         let made = made(2099);
-        let loaded = load(&made.certificate, &made.key, None).unwrap();
+        let loaded = load(&made.certificate, &made.key, None, Use::Calls).unwrap();
         assert_eq!(loaded.expires.to_string(), "2099-01-01T00:00:00Z");
         assert_eq!(loaded.config.alpn_protocols, [&b"h2"[..], b"http/1.1"]);
-        assert!(load(&made.certificate, &made.key, Some(&made.certificate)).is_ok());
+        let ca = Some(&*made.certificate);
+        let loaded = load(&made.certificate, &made.key, ca, Use::Sessions).unwrap();
+        assert!(loaded.config.alpn_protocols.is_empty());
     }
 
     #[test]
@@ -212,7 +253,7 @@ mod tests {
                 "the client CA file has no certificate",
             ),
         ] {
-            let error = load(certificate, key, ca).unwrap_err();
+            let error = load(certificate, key, ca, Use::Calls).unwrap_err();
             assert!(error.contains(says), "{error}");
             assert!(!error.contains("MIG"), "{error}");
         }
@@ -231,7 +272,7 @@ mod tests {
             fs::write(&files.key, &made.key).unwrap();
         };
         write(&made(2050));
-        let tls = Tls::open(files.clone()).unwrap();
+        let tls = Tls::open(files.clone(), Use::Calls).unwrap();
         let old = tls.config();
         let metrics = Metrics::new();
         write(&made(2060));

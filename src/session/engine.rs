@@ -167,6 +167,7 @@ pub struct Engine {
     events: Events,
     is_ready: bool,
     version: u64,
+    given_up: u64,
 }
 
 impl Engine {
@@ -187,6 +188,7 @@ impl Engine {
             events: Events::default(),
             is_ready: false,
             version: 0,
+            given_up: 0,
         }
     }
 

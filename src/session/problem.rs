@@ -35,6 +35,10 @@ pub enum Problem {
     /// Which domain and path another service has.
     #[error("Route conflict: {0}")]
     RouteConflict(String),
+    /// What the policy does not allow to this client. The text begins with words
+    /// of the protocol, so that clients take it for what they know.
+    #[error("{0}")]
+    NotAllowed(String),
     /// More bytes than a command may have.
     #[error("Line too long")]
     LineTooLong,

@@ -13,7 +13,7 @@ use tokio_rustls::client::TlsStream;
 use tunnel_registry::gost::proto::GetServiceRequest;
 use tunnel_registry::server::auth::{Access, Tokens};
 use tunnel_registry::server::reload::{INTERVAL, OpenError};
-use tunnel_registry::server::tls::{Tls, TlsFiles};
+use tunnel_registry::server::tls::{Tls, TlsFiles, Use};
 use tunnel_registry::server::{Config, Limits};
 
 use crate::testenv::{Env, Grpc, Http, NEVER, TUNNEL, framed, service, whole};
@@ -122,7 +122,7 @@ fn patient() -> Limits {
 }
 
 /// Lets the time pass after which files are looked at again.
-async fn a_poll() {
+pub async fn a_poll() {
     tokio::time::pause();
     tokio::time::advance(INTERVAL).await;
     tokio::time::resume();
@@ -130,7 +130,7 @@ async fn a_poll() {
 }
 
 /// Polls until `reached`, at most so often that only a hang comes there.
-async fn polled(mut reached: impl AsyncFnMut() -> bool, what: &str) {
+pub async fn polled(mut reached: impl AsyncFnMut() -> bool, what: &str) {
     for _ in 0..10_000 {
         if reached().await {
             return;
@@ -178,20 +178,20 @@ async fn tokens_are_replaced_while_connections_stay() {
 }
 
 /// An authority that signs for servers and clients.
-struct Authority {
-    certificate: String,
+pub struct Authority {
+    pub certificate: String,
     der: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
 
-struct Signed {
+pub struct Signed {
     certificate: String,
     der: CertificateDer<'static>,
     key: KeyPair,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -203,7 +203,7 @@ impl Authority {
         }
     }
 
-    fn sign(&self, name: &str) -> Signed {
+    pub fn sign(&self, name: &str) -> Signed {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.into()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -216,13 +216,13 @@ impl Authority {
 }
 
 impl Signed {
-    fn write(&self, folder: &Path) {
+    pub fn write(&self, folder: &Path) {
         std::fs::write(folder.join("tls.crt"), &self.certificate).unwrap();
         std::fs::write(folder.join("tls.key"), self.key.serialize_pem()).unwrap();
     }
 }
 
-fn files(folder: &TempDir, client_ca: bool) -> TlsFiles {
+pub fn files(folder: &TempDir, client_ca: bool) -> TlsFiles {
     TlsFiles {
         certificate: folder.path().join("tls.crt"),
         key: folder.path().join("tls.key"),
@@ -231,7 +231,7 @@ fn files(folder: &TempDir, client_ca: bool) -> TlsFiles {
 }
 
 /// A client that trusts `authority` and offers `protocols`.
-fn connector(authority: &Authority, me: Option<&Signed>, protocols: &[&str]) -> TlsConnector {
+pub fn connector(authority: &Authority, me: Option<&Signed>, protocols: &[&str]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(authority.der.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -264,7 +264,7 @@ async fn secured(env: &Env, connector: &TlsConnector) -> TlsStream<TcpStream> {
 async fn both_protocols_are_spoken_over_tls() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     authority.sign("localhost").write(folder.path());
-    let tls = Arc::new(Tls::open(files(&folder, false)).unwrap());
+    let tls = Arc::new(Tls::open(files(&folder, false), Use::Calls).unwrap());
     let env = Env::start_with(|config| config.tls = Some(tls)).await;
 
     let stream = secured(&env, &connector(&authority, None, &["http/1.1"])).await;
@@ -290,7 +290,7 @@ async fn mutual_tls_lets_in_only_whom_the_authority_signed() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     authority.sign("localhost").write(folder.path());
     std::fs::write(folder.path().join("ca.crt"), &authority.certificate).unwrap();
-    let tls = Arc::new(Tls::open(files(&folder, true)).unwrap());
+    let tls = Arc::new(Tls::open(files(&folder, true), Use::Calls).unwrap());
     let env = Env::start_with(|config| config.tls = Some(tls)).await;
 
     let known = authority.sign("gost");
@@ -313,7 +313,7 @@ async fn a_certificate_is_replaced_while_connections_stay() {
     let (old, new) = (Authority::new(), Authority::new());
     let folder = tempfile::tempdir().unwrap();
     old.sign("localhost").write(folder.path());
-    let tls = Arc::new(Tls::open(files(&folder, false)).unwrap());
+    let tls = Arc::new(Tls::open(files(&folder, false), Use::Calls).unwrap());
     let env = Env::start_with(|config| {
         config.tls = Some(Arc::clone(&tls));
         config.limits = patient();
@@ -349,6 +349,8 @@ fn what_cannot_be_used_at_the_start_says_so() {
     std::fs::write(&empty, "# nobody\n").unwrap();
     let error = Access::file(empty).unwrap_err().to_string();
     assert!(error.contains("no token is given"), "{error}");
-    let error = Tls::open(files(&folder, false)).unwrap_err().to_string();
+    let error = Tls::open(files(&folder, false), Use::Calls)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("tls.crt"), "{error}");
 }

@@ -285,7 +285,7 @@ async fn the_program_runs_with_nothing_around_it() {
 
     let log = image.folder.path().join("log");
     let flag = format!("--listen={listen}");
-    let mut registry = Process::start(&mut command(&["serve", &flag]), log);
+    let mut registry = Process::start(&mut command(&["serve", &flag, "--session-listen=off"]), log);
     registry.ready(admin).await;
     until("it says that it is well", async || {
         let health = command(&["healthcheck", "--ready"]).output().await.unwrap();

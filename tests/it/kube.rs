@@ -26,6 +26,7 @@ mod proxy_sessions;
 mod replicas;
 mod resource;
 mod rights;
+mod sessions;
 mod site;
 mod store;
 mod supervision;

@@ -33,7 +33,7 @@ fn line<'a>(log: &'a [Value], message: &str) -> &'a Value {
 }
 
 /// A registry that cannot start: its exit code must be 1, and its log one line.
-async fn refused(setup: &Setup) -> String {
+pub async fn refused(setup: &Setup) -> String {
     let mut registry = setup.spawn();
     let status = registry.process.ended().await;
     let said = registry.process.said();
@@ -85,8 +85,17 @@ async fn without_a_store_it_keeps_a_file_and_says_where() {
 #[tokio::test]
 async fn a_taken_port_is_told_in_one_line() {
     let folder = folder();
-    let setup = Setup::new(Net::take(), folder.path());
-    for (address, flag) in [(setup.listen, "--listen"), (setup.admin, "--admin-listen")] {
+    let net = Net::take();
+    let mut setup = Setup::new(net, folder.path());
+    let sessions = net.at(1, 8181);
+    setup.sessions = Some(sessions);
+    let maintenance = setup.maintenance().unwrap();
+    for (address, flag) in [
+        (setup.listen, "--listen"),
+        (setup.admin, "--admin-listen"),
+        (sessions, "--session-listen"),
+        (maintenance, "--maintenance-listen"),
+    ] {
         let taken = TcpListener::bind(address).unwrap();
         let error = refused(&setup).await;
         assert!(error.contains(&address.to_string()), "{error}");

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tunnel_registry::gost::proto::GetServiceRequest;
 use tunnel_registry::server::Limits;
+use tunnel_registry::server::tls::{Tls, TlsFiles, Use};
 
 use crate::testenv::{Env, Http, TUNNEL};
 
@@ -244,7 +245,7 @@ async fn a_handshake_that_does_not_come_ends_the_connection() {
     let folder = tempfile::tempdir().unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
-    let files = tunnel_registry::server::tls::TlsFiles {
+    let files = TlsFiles {
         certificate: folder.path().join("tls.crt"),
         key: folder.path().join("tls.key"),
         client_ca: None,
@@ -253,11 +254,7 @@ async fn a_handshake_that_does_not_come_ends_the_connection() {
     std::fs::write(&files.key, key.serialize_pem()).unwrap();
     let env = Env::start_with(|config| {
         config.limits.tls_handshake = SOON;
-        config.tls = Some(
-            tunnel_registry::server::tls::Tls::open(files)
-                .unwrap()
-                .into(),
-        );
+        config.tls = Some(Tls::open(files, Use::Calls).unwrap().into());
     })
     .await;
     env.http().await.ended().await;

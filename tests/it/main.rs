@@ -20,6 +20,8 @@ mod limits;
 mod malformed;
 mod process;
 mod sd;
+mod session;
 mod testenv;
+mod traefik;
 mod tunnels;
 mod whole;

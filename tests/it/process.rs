@@ -149,10 +149,15 @@ impl Process {
         Pid::from_raw(self.id().try_into().unwrap()).unwrap()
     }
 
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits until it says that it is ready, on its admin port.
     pub async fn ready(&mut self, admin: SocketAddr) {
         until("the process is ready", async || {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.has_ended() {
                 panic!("it ended with {status} and said:\n{}", self.said());
             }
             let answer = fetch(admin, "/readyz").await;
@@ -201,6 +206,9 @@ impl Process {
 pub struct Setup {
     pub listen: SocketAddr,
     pub admin: SocketAddr,
+    /// Where it takes proxy sessions, if anywhere; it answers for those in
+    /// maintenance at the same address's port 8182.
+    pub sessions: Option<SocketAddr>,
     /// The value of `--store`; none leaves the flag out.
     pub store: Option<OsString>,
     pub arguments: Vec<String>,
@@ -216,6 +224,7 @@ impl Setup {
         Self {
             listen: net.at(1, 8000),
             admin: net.at(1, 8090),
+            sessions: None,
             store: Some(store),
             arguments: Vec::new(),
             environment: Vec::new(),
@@ -230,6 +239,12 @@ impl Setup {
         self
     }
 
+    /// Where it answers for sessions in maintenance, if it takes any.
+    pub fn maintenance(&self) -> Option<SocketAddr> {
+        let sessions = self.sessions?;
+        Some((sessions.ip(), 8182).into())
+    }
+
     /// The command, under `wrapper` if that is not empty.
     fn command(&self, wrapper: &[&str]) -> Command {
         let mut command = command(&self.folder, wrapper);
@@ -237,6 +252,12 @@ impl Setup {
             .envs(self.environment.iter().cloned())
             .arg(format!("--listen={}", self.listen))
             .arg(format!("--admin-listen={}", self.admin));
+        let sessions = self.sessions.map(|at| at.to_string());
+        command.arg("--session-listen");
+        command.arg(sessions.as_deref().unwrap_or("off"));
+        if let Some(maintenance) = self.maintenance() {
+            command.arg(format!("--maintenance-listen={maintenance}"));
+        }
         if let Some(store) = &self.store {
             command.arg("--store").arg(store);
         }

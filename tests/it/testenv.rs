@@ -26,6 +26,7 @@ use tunnel_registry::registry::core::Setup;
 use tunnel_registry::registry::{self, Registry};
 use tunnel_registry::server::auth::Access;
 use tunnel_registry::server::{Config, Limits, Server};
+use tunnel_registry::session::{Sessions, engine};
 use tunnel_registry::time::Now;
 use tunnel_registry::{upkeep, writeback};
 
@@ -61,6 +62,7 @@ pub async fn registry(tasks: &mut JoinSet<()>, cancelled: &CancellationToken) ->
     let plan = Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono)));
     tasks.spawn(upkeep::mirror(
         registry.clone(),
+        sessions(&store),
         Some(plan),
         store,
         cancelled.clone(),
@@ -69,6 +71,18 @@ pub async fn registry(tasks: &mut JoinSet<()>, cancelled: &CancellationToken) ->
         .await
         .unwrap();
     registry
+}
+
+/// The proxy sessions in a store that is this process's own.
+pub fn sessions(store: &Arc<dyn Backend>) -> Arc<Sessions> {
+    let setup = engine::Setup {
+        identity: "test".into(),
+        shared: false,
+        grace: engine::Setup::GRACE,
+        sessions: engine::Setup::SESSIONS,
+        seed: 1,
+    };
+    Arc::new(Sessions::new(setup, store))
 }
 
 /// A body of gost's.

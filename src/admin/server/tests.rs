@@ -107,7 +107,13 @@ async fn beyond_the_most_connections_one_waits_for_its_turn() {
     let last = server.connect(REQUEST);
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
-    tasks.spawn(serve_at_most(3, server.listener, hello(), server.stop));
+    tasks.spawn(serve_at_most(
+        "test",
+        3,
+        server.listener,
+        hello(),
+        server.stop,
+    ));
     assert!(rest(last).await.ends_with("hello"));
     assert_eq!(begun.elapsed().as_secs(), HEAD_TIME.as_secs());
     drop(idle);

@@ -149,7 +149,7 @@ mod tests {
         hosts.want([&name, &host("10.0.0.9")].into_iter(), start);
         assert_eq!(hosts.addresses()[&host("10.0.0.9")][..], [ip("10.0.0.9")]);
         assert_eq!(hosts.unknown(), 1);
-        assert_eq!(hosts.take_due(16, start), [name.clone()]);
+        assert_eq!(hosts.take_due(16, start), std::slice::from_ref(&name));
         assert!(
             hosts.take_due(16, start + 60 * SECOND).is_empty(),
             "it is under way"
@@ -165,7 +165,7 @@ mod tests {
         assert!(hosts.take_due(16, now).is_empty());
         now = start + 30 * SECOND;
         for pause in [1, 2, 4, 8, 16, 30, 30] {
-            assert_eq!(hosts.take_due(16, now), [name.clone()]);
+            assert_eq!(hosts.take_due(16, now), std::slice::from_ref(&name));
             assert!(!hosts.resolved(&name, None, now));
             assert_eq!(hosts.addresses()[&name].len(), 2, "those that it had last");
             now += pause * SECOND - Duration::from_millis(1);

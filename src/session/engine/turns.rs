@@ -247,6 +247,7 @@ impl Engine {
             .iter()
             .position(|asked| asked.ticket == ticket)?;
         entry.asked.remove(position);
+        self.given_up += 1;
         if position == 0 {
             entry.next = None;
             let under_way = entry.writing.as_ref();

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::map::Set;
 use crate::session::engine::Engine;
 use crate::session::id::SessionKey;
 use crate::session::place::Place;
 use crate::session::problem::Problem;
 use crate::session::record::SessionRecord;
+use crate::session::registration::ServiceName;
 pub use crate::session::served::Offer;
 use crate::session::served::{self, age};
 
@@ -121,6 +123,36 @@ impl Engine {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The service of a session that is known.
+    #[must_use]
+    pub fn service(&self, key: SessionKey) -> Option<&ServiceName> {
+        let record = self.entries.get(&key)?.record.as_ref()?;
+        Some(&record.registration.instance.service)
+    }
+
+    /// Which other replicas keep sessions, by their word.
+    #[must_use]
+    pub fn holders(&self) -> Set<Arc<str>> {
+        let records = self.entries.values().filter_map(|e| e.record.as_ref());
+        let holders = records.filter_map(|record| record.lease.holder.as_ref());
+        holders
+            .filter(|holder| **holder != self.setup.identity)
+            .cloned()
+            .collect()
+    }
+
+    /// How many commands the store did not take in time.
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
+    /// How many events were too many to be logged.
+    #[must_use]
+    pub fn unlogged(&self) -> u64 {
+        self.events.unlogged
     }
 
     /// How many writes wait or are under way.

@@ -119,6 +119,18 @@ impl Env {
             .unwrap()
     }
 
+    /// Applies another manifest of Roles that the product ships, and waits until
+    /// an account has what it grants.
+    pub async fn grant(&self, manifest: &str, account: Account) {
+        self.accounts.get_or_init(|| self.make_accounts()).await;
+        for object in objects(manifest) {
+            self.apply(&object).await;
+        }
+        for right in granted(manifest, account.name()) {
+            self.may(account, &right, true).await;
+        }
+    }
+
     /// Takes the right to watch pods away from both accounts.
     pub async fn forbid_pods(&self) {
         self.accounts.get_or_init(|| self.make_accounts()).await;

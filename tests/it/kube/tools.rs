@@ -1,12 +1,13 @@
-//! Kubernetes' own programs, and Helm: found where `KUBEBUILDER_ASSETS` and
-//! `HELM_BIN` say, or built by name with the Go client, once for a version, into
-//! `target/kube-tools/`.
+//! Kubernetes' own programs, Helm and Traefik: found where `KUBEBUILDER_ASSETS`,
+//! `HELM_BIN` and `TRAEFIK_BIN` say, or built by name with the Go client, once for
+//! a version, into `target/kube-tools/`.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Once;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -60,6 +61,13 @@ const HELM: Tool = Tool {
     package: "helm.sh/helm/v4/cmd/helm",
     link: "-s -w -X helm.sh/helm/v4/internal/version.version=v4.3.1",
     otherwise: "set HELM_BIN to a Helm of version 4",
+};
+
+const TRAEFIK: Tool = Tool {
+    name: "traefik",
+    package: "github.com/traefik/traefik/v3/cmd/traefik",
+    link: "-s -w",
+    otherwise: "set TRAEFIK_BIN to a Traefik of version 3",
 };
 
 const ASSETS: &str = "set KUBEBUILDER_ASSETS to a folder with kube-apiserver and etcd";
@@ -125,6 +133,29 @@ pub fn helm() -> Result<PathBuf, String> {
     }
 }
 
+/// Traefik: the user's, or built. Building it takes longer than all the others, so
+/// that it is only done on demand; else there is none, and a line that says so,
+/// once.
+pub fn traefik() -> Result<Option<PathBuf>, String> {
+    static SKIPPED: Once = Once::new();
+    match variable("TRAEFIK_BIN") {
+        Some(path) if path.is_file() => Ok(Some(path)),
+        Some(path) => Err(format!(
+            "TRAEFIK_BIN is {}, which is no file; correct it, or unset it to go without Traefik",
+            path.display()
+        )),
+        None if variable("TRAEFIK_BUILD").is_some() || TRAEFIK.is_built()? => {
+            TRAEFIK.built().map(Some)
+        }
+        None => {
+            SKIPPED.call_once(|| {
+                say("SKIPPED: every test `traefik::…`: name a Traefik 3 with TRAEFIK_BIN, or set TRAEFIK_BUILD=1 to have it built with Go (10 minutes on two cores, once)");
+            });
+            Ok(None)
+        }
+    }
+}
+
 /// The folder in which a user has Kubernetes' programs.
 fn users_own() -> Option<PathBuf> {
     variable("KUBEBUILDER_ASSETS")
@@ -142,9 +173,16 @@ impl Tool {
         path.is_file().then_some(path)
     }
 
+    /// Whether it was built already, from the same.
+    fn is_built(&self) -> Result<bool, String> {
+        let made_from = self.made_from();
+        let made_from = made_from.map_err(|error| format!("{}: {error}", self.name))?;
+        Ok(self.is_current(&built_ones(), &made_from))
+    }
+
     /// The program, built into the target folder.
     fn built(&self) -> Result<PathBuf, String> {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kube-tools");
+        let folder = built_ones();
         let wrong = |error: io::Error| format!("{}: {error}", folder.display());
         fs::create_dir_all(&folder).map_err(wrong)?;
         // Several test programs may come here at once: one builds, the others wait.
@@ -247,6 +285,11 @@ impl Tool {
         say(&format!("{}: built in {} s", self.name, seconds()));
         Ok(())
     }
+}
+
+/// The folder of what was built.
+fn built_ones() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kube-tools")
 }
 
 /// Whether a program is on the `PATH`.

@@ -165,12 +165,21 @@ fn pool(
     offers: Vec<Offer>,
     addresses: &Addresses,
 ) -> Option<Pool> {
-    let newest = offers.last()?;
+    // Who gets requests decides, as long as there is anybody.
+    let deciding: Vec<_> = offers
+        .iter()
+        .filter(|offer| gets_requests(&offer.session))
+        .collect();
+    let deciding = match deciding.is_empty() {
+        true => offers.iter().collect(),
+        false => deciding,
+    };
+    let newest = *deciding.last()?;
     let service = newest.session.registration.instance.service.to_string();
     let base = base(&newest.backend).to_owned();
     let rewrite = rewrite(&base, &path);
     let sessions = offers.iter().map(|offer| offer.session.key).collect();
-    let newest_first = || offers.iter().rev().map(|offer| &*offer.session);
+    let newest_first = || deciding.iter().rev().map(|offer| &*offer.session);
     let mut pool = Pool {
         service,
         path,
@@ -261,11 +270,11 @@ impl Pool {
         }
     }
 
-    /// Whether no session may get requests.
+    /// Whether no session may get requests: all are in maintenance, or drain.
     #[must_use]
     pub fn is_in_maintenance(&self) -> bool {
         let mut members = self.classes.values().flatten();
-        !members.any(Member::is_active)
+        !members.any(|member| gets_requests(&member.session))
     }
 
     /// The classes that requests go to, each with its weight; none says no more
@@ -305,6 +314,11 @@ impl Pool {
         let classes = counted.into_iter().map(|(class, _)| class);
         classes.zip(scaled).collect()
     }
+}
+
+/// Whether a session gets requests: it is not in maintenance, and does not drain.
+fn gets_requests(session: &SessionRecord) -> bool {
+    !session.maintenance && session.options.weight.unwrap_or(Options::WEIGHT) > 0
 }
 
 /// Which addresses the lanes have, and at which port.

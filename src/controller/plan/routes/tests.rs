@@ -524,6 +524,29 @@ fn sessions_in_maintenance_get_no_requests_and_a_place_of_theirs_alone_is_answer
 }
 
 #[test]
+fn what_only_drains_is_answered_like_maintenance_and_decides_nothing() {
+    let drains = |second| {
+        let more = ["OPTIONS|s|weight|0", "OPTIONS|s|timeout|9s"];
+        at("api", second, "a.com|/|http://10.0.0.2/x", &more)
+    };
+    let plan_of = |sessions: &[Session]| plan(sessions, &addresses(sessions), &with_responder());
+    let rule = plan_of(&[drains(2)]).rule("a.com", "/").unwrap();
+    assert_eq!(rule.backend_refs[0].name, "responder");
+    let works = at(
+        "api",
+        1,
+        "a.com|/|http://10.0.0.1",
+        &["OPTIONS|s|timeout|1s"],
+    );
+    let sessions = [works, drains(2)];
+    let plan = plan_of(&sessions);
+    let rule = plan.rule("a.com", "/").unwrap();
+    assert_eq!(rule.timeouts.unwrap().request, "1s");
+    assert_eq!(plan.targets("a.com", "/"), [("10.0.0.1:80".into(), None)]);
+    assert_eq!(plan.standing(&sessions[1]).other_path, ["a.com/"]);
+}
+
+#[test]
 fn without_a_responder_maintenance_is_a_service_without_ready_backends() {
     let rests = at("api", 1, "a.com|/|http://10.0.0.1", &["MAINT_ENTER|s"]);
     let plan = planned(std::slice::from_ref(&rests));

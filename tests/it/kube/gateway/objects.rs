@@ -169,7 +169,7 @@ async fn only_what_changed_is_written() {
     );
     assert_eq!(
         controller
-            .metric("tunnel_registry_sessions_objects_applied_total")
+            .metric("tunnel_registry_gateway_objects_applied_total")
             .await,
         3
     );

@@ -6,7 +6,7 @@ use super::super::product::Product;
 use super::world::{ROUTES, World, install, is_so};
 use crate::process::until;
 
-const API: &str = "tunnel_registry_sessions_gateway_api";
+const API: &str = "tunnel_registry_gateway_api";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_gateway_api_may_come_later() {
@@ -65,7 +65,7 @@ async fn without_a_gateway_that_is_told_and_without_the_flag_nothing_is() {
     })
     .await;
     let (_, text) = setup.admin("/metrics").await;
-    assert!(!text.contains("tunnel_registry_sessions_"), "{text}");
+    assert!(!text.contains("tunnel_registry_gateway_"), "{text}");
     setup.stop().await;
     let controller = world.controller(&product, "--sessions").await;
     let text = world.says("one", "Ready", "False/NoGateway").await;

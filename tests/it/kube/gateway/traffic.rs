@@ -1,5 +1,5 @@
 //! Requests through a real Traefik that has the API server's Gateway API for its
-//! provider. Skipped, with a line that says so, unless `TRAEFIK_BIN` names one.
+//! provider. Skipped, with a line that says so, without a Traefik.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -10,13 +10,13 @@ use kube::api::Api;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use super::super::ports::Port;
 use super::super::product::Product;
 use super::super::program::Program;
-use super::super::tools::say;
+use super::super::tools::{self, say};
 use super::world::World;
 use crate::process::until;
 use crate::testenv::PATIENCE;
@@ -103,19 +103,12 @@ fn own_address() -> Option<IpAddr> {
 }
 
 fn traefik() -> Option<PathBuf> {
-    let skip = |why: &str| {
-        say(&format!("SKIPPED: kube::gateway::traffic: {why}"));
-        None
-    };
-    match std::env::var_os("TRAEFIK_BIN").filter(|path| !path.is_empty()) {
-        None => skip("name a Traefik 3 with TRAEFIK_BIN"),
-        Some(_) if own_address().is_none() => skip("this machine has no address but the loopback"),
-        Some(path) => {
-            let path = PathBuf::from(path);
-            assert!(path.is_file(), "TRAEFIK_BIN is {path:?}, which is no file");
-            Some(path)
-        }
+    let path = tools::traefik().unwrap()?;
+    if own_address().is_none() {
+        say("SKIPPED: kube::gateway::traffic: this machine has no address but the loopback");
+        return None;
     }
+    Some(path)
 }
 
 /// A Traefik, and the Gateway `web` that it serves in the test's namespace.
@@ -128,7 +121,7 @@ struct Proxy {
 
 impl Proxy {
     async fn start(world: &World) -> Option<Self> {
-        let path = traefik()?;
+        let path = spawn_blocking(traefik).await.unwrap()?;
         let env = &world.env;
         let ports = [Port::reserve().unwrap(), Port::reserve().unwrap()];
         let [web, admin] = [0, 1].map(|n: usize| ports[n].number);

@@ -24,6 +24,7 @@ use tunnel_registry::time::Now;
 use tunnel_registry::{upkeep, writeback};
 
 use crate::process::{calls, until, value};
+use crate::testenv::sessions;
 use crate::tunnels::world::World;
 use crate::tunnels::{Gost, Server, scenario};
 
@@ -100,6 +101,7 @@ impl InProcess {
         tasks.spawn(listener.run(registry.clone(), metrics.clone(), stop.clone()));
         tasks.spawn(upkeep::mirror(
             registry.clone(),
+            sessions(&backend),
             Some(Arc::new(Mutex::new(plan))),
             backend.clone(),
             stop.clone(),

@@ -5,7 +5,7 @@ use crate::resources::gateway::{BackendRef, MAX_PARENTS, ParentRef, is_name};
 
 /// What the part of `controller` that is for proxy sessions is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
-pub struct Sessions {
+pub struct Gateways {
     /// Tell what becomes of ProxySessions in their statuses; --gateway does so, too
     #[arg(long, env = "TUNNEL_REGISTRY_SESSIONS")]
     pub sessions: bool,
@@ -35,7 +35,7 @@ pub struct Sessions {
     pub maintenance_service: Option<BackendRef>,
 }
 
-impl Sessions {
+impl Gateways {
     /// How sessions become objects; none when that is switched off.
     ///
     /// # Errors
@@ -98,14 +98,14 @@ mod tests {
     #[derive(Debug, clap::Parser)]
     struct Line {
         #[command(flatten)]
-        sessions: Sessions,
+        gateways: Gateways,
     }
 
     fn parse(line: &str) -> Result<Option<Settings>, String> {
         let parsed = Line::try_parse_from(format!("x {line}").split_whitespace());
         parsed
             .map_err(|error| error.to_string())?
-            .sessions
+            .gateways
             .settings()
     }
 
