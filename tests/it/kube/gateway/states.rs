@@ -173,7 +173,6 @@ async fn no_route_ever_sends_to_a_service_that_is_not_there() {
     let look = async {
         let routes: Api<HttpRoute> = world.env.api();
         let services: Api<Service> = world.env.api();
-        let mut looks = 0;
         loop {
             for route in world.made::<HttpRoute>().await {
                 let name = route.metadata.name.unwrap();
@@ -196,13 +195,9 @@ async fn no_route_ever_sends_to_a_service_that_is_not_there() {
                             "{name} sends to {service}"
                         );
                     }
-                    looks += 1;
                 }
             }
             tokio::task::yield_now().await;
-            if looks > 1_000_000 {
-                return;
-            }
         }
     };
     let change = async {

@@ -18,8 +18,15 @@ use super::super::accounts::Account;
 use super::super::cluster::{Cluster, common, condition};
 use super::super::env::Env;
 use super::super::product::{Controller, Product};
+use super::super::rights::objects;
 use super::super::tools::{exists, say};
 use crate::process::until;
+
+/// The Roles that the product ships for this.
+pub const MANIFEST: &str = include_str!("../../../../manifests/gateway.yaml");
+
+/// The Role for what is made for sessions.
+pub const ROUTES: &str = "tunnel-registry-controller-gateway";
 
 /// The label of all that is made for sessions.
 pub const OURS: &str = "tunnelregistry.io/made-by=controller";
@@ -123,26 +130,19 @@ impl World {
     pub async fn of(env: Env) -> Self {
         let world = Self { env };
         world.env.kubeconfig_of(Account::Controller).await;
-        world.grant("sessions", SESSIONS).await;
-        world.grant("routes", ROUTES).await;
+        world.grant("tunnel-registry-controller-sessions").await;
+        world.grant(ROUTES).await;
         world
     }
 
-    /// Gives the controller rights.
-    pub async fn grant(&self, name: &str, rules: fn() -> Value) {
-        let account = Account::Controller.name();
-        let role = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
-            "metadata": { "name": name }, "rules": rules(),
-        });
-        let binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-            "metadata": { "name": name },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
-            "subjects": [{ "kind": "ServiceAccount", "name": account, "namespace": self.env.namespace }],
-        });
-        self.env.apply(&role).await;
-        self.env.apply(&binding).await;
+    /// Gives the controller the rights of a Role of the product's manifest.
+    pub async fn grant(&self, name: &str) {
+        let named = |object: &Value| object["metadata"]["name"] == name;
+        let both: Vec<_> = objects(MANIFEST).into_iter().filter(named).collect();
+        assert_eq!(both.len(), 2, "a Role and its binding");
+        for object in both {
+            self.env.apply(&object).await;
+        }
     }
 
     /// Takes rights away again.
@@ -264,24 +264,6 @@ impl World {
         .await
     }
 }
-
-/// What the controller needs for sessions.
-pub const SESSIONS: fn() -> Value = || {
-    json!([
-        { "apiGroups": ["tunnelregistry.io"], "resources": ["proxysessions"], "verbs": ["list", "watch"] },
-        { "apiGroups": ["tunnelregistry.io"], "resources": ["proxysessions/status"], "verbs": ["patch"] },
-    ])
-};
-
-/// What it needs for what it makes.
-pub const ROUTES: fn() -> Value = || {
-    let verbs = ["list", "watch", "create", "patch", "delete"];
-    json!([
-        { "apiGroups": [""], "resources": ["services"], "verbs": verbs },
-        { "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": verbs },
-        { "apiGroups": ["gateway.networking.k8s.io"], "resources": ["httproutes"], "verbs": verbs },
-    ])
-};
 
 /// Whether a gauge is 1.
 pub async fn is_so(controller: &Controller, metric: &str) -> bool {
