@@ -240,19 +240,19 @@ impl Sessions {
         }
     }
 
-    /// The plan for what is known now.
+    /// The plan for what is known now. Nobody waits while it is made.
     fn plan(&self, now: Instant) -> Arc<Plan> {
-        let mut state = self.state.lock();
-        let State {
-            objects,
-            hosts,
-            made,
-            plan,
-            is_stale,
-            is_said,
-            ..
-        } = &mut *state;
-        if std::mem::take(is_stale) {
+        let (sessions, addresses) = {
+            let mut state = self.state.lock();
+            if !std::mem::take(&mut state.is_stale) {
+                return Arc::clone(&state.plan);
+            }
+            let State {
+                objects,
+                hosts,
+                made,
+                ..
+            } = &mut *state;
             let sessions: Vec<_> = objects.values().map(|it| it.session.clone()).collect();
             let backends = sessions.iter().flat_map(|it| it.record.routes.0.values());
             hosts.want(backends.map(|backend| backend.host()), now);
@@ -261,12 +261,15 @@ impl Sessions {
                     hosts.remembered(&host, addresses);
                 }
             }
-            let new = routes::plan(&sessions, &hosts.addresses(), &self.setup.settings);
-            *plan = Arc::new(new);
-            *is_said = true;
-            self.wanted.notify_one();
-        }
-        Arc::clone(plan)
+            (sessions, hosts.addresses())
+        };
+        let plan = Arc::new(routes::plan(&sessions, &addresses, &self.setup.settings));
+        let mut state = self.state.lock();
+        state.plan = Arc::clone(&plan);
+        state.is_said = true;
+        drop(state);
+        self.wanted.notify_one();
+        plan
     }
 
     fn sessions(&self) -> Api<ProxySession> {

@@ -24,6 +24,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long a change waits for more of the kind: a session announces several
 /// routes one after the other.
 const SETTLE: Duration = Duration::from_millis(100);
+/// So many times as long as it took to make a plan nothing is planned again: with
+/// very many sessions that is most of the work.
+const REST: u32 = 4;
 /// Writes and deletes in all, a second,
 const PER_SECOND: f64 = 50.0;
 /// and so many at once after a rest.
@@ -37,12 +40,13 @@ impl Sessions {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut causes = Causes::new();
+        let mut settle = SETTLE;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
                 () = self.changed.notified() => {
-                    if stop.run_until_cancelled(sleep(SETTLE)).await.is_none() {
+                    if stop.run_until_cancelled(sleep(settle)).await.is_none() {
                         return;
                     }
                 }
@@ -50,7 +54,9 @@ impl Sessions {
             if !self.state.lock().is_listed {
                 continue;
             }
-            let plan = self.plan(Now::read().mono);
+            let begun = Now::read().mono;
+            let plan = self.plan(begun);
+            settle = SETTLE.max((Now::read().mono - begun) * REST);
             if self.acts() {
                 let round = self.round(&plan, &mut causes);
                 if stop.run_until_cancelled(round).await.is_none() {
