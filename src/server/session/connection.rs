@@ -261,7 +261,7 @@ impl Conversation<'_> {
             any = true;
             let began = Instant::now();
             let (asked, reply) = match command {
-                Err(problem) => (Asked::Other, problem.into()),
+                Err(problem) => (Asked::refused(self.decoder.word()), problem.into()),
                 Ok(command) => {
                     let asked = Asked::of(&command);
                     let reply = match self.host.permit(&self.client, &command) {
