@@ -17,6 +17,11 @@
 {{- if and $values.gateways (not .Values.controller.enabled) -}}
 {{- fail "sessions.gateways needs controller.enabled: the controller makes the HTTPRoutes" -}}
 {{- end -}}
+{{- $ports := list $values.port .Values.plugin.port .Values.admin.port -}}
+{{- if $values.maintenance.enabled }}{{ $ports = append $ports $values.maintenance.port }}{{ end -}}
+{{- if ne (len $ports) (len (uniq $ports)) -}}
+{{- fail "sessions.port, sessions.maintenance.port, plugin.port and admin.port must differ: they are of one pod" -}}
+{{- end -}}
 {{- if and $values.policy.rules $values.policy.existingConfigMap.name -}}
 {{- fail "sessions.policy: set rules or existingConfigMap, not both" -}}
 {{- end -}}

@@ -23,6 +23,9 @@ use crate::process::until;
 /// The Roles that the product ships.
 pub const MANIFEST: &str = include_str!("../../../manifests/rbac.yaml");
 
+/// The Roles for proxy sessions.
+pub const SESSIONS: &str = include_str!("../../../manifests/sessions.yaml");
+
 /// What lets both accounts watch pods, which they can do without.
 const PODS: &str = "tunnel-registry-pods";
 
@@ -55,6 +58,11 @@ impl Account {
     /// What the product's manifest lets it do.
     pub fn granted(self) -> BTreeSet<Right> {
         granted(MANIFEST, self.name())
+    }
+
+    /// What the manifest for proxy sessions lets it do besides.
+    pub fn granted_for_sessions(self) -> BTreeSet<Right> {
+        granted(SESSIONS, self.name())
     }
 }
 

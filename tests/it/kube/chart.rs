@@ -17,6 +17,7 @@ mod pods;
 mod policy;
 mod release;
 mod schema;
+mod sessions;
 mod sidecars;
 mod switches;
 mod values;

@@ -8,15 +8,12 @@ use tokio::net::TcpStream;
 use tunnel_registry::resources::ProxySession;
 use tunnel_registry::resources::lease::HOLDER;
 
-use super::accounts::Account;
+use super::accounts::{Account, SESSIONS};
 use super::env::Env;
 use super::product::Product;
 use super::proxy::Proxy;
 use crate::process::{Registry, Setup, until};
 use crate::session::env::Client;
-
-/// What replicas may do that take sessions.
-const MANIFEST: &str = include_str!("../../../manifests/sessions.yaml");
 
 const REGISTER: &str = "REGISTER|api|api-v2|9000|9001";
 const ROUTE: &str = "api.example.com,*.b.com|/v2|http://api-v2:9000";
@@ -45,13 +42,13 @@ impl Env {
 
 /// How the n-th replica is started so that it takes sessions.
 async fn taking(env: &Env, product: &Product<'_>, n: u8) -> Setup {
-    env.grant(MANIFEST, Account::Plugin).await;
+    env.grant(SESSIONS, Account::Plugin).await;
     listening(product, n, product.replica(n).await)
 }
 
 /// The same with a network of its own before the API server.
 async fn taking_through(env: &Env, product: &Product<'_>, n: u8, proxy: &Proxy) -> Setup {
-    env.grant(MANIFEST, Account::Plugin).await;
+    env.grant(SESSIONS, Account::Plugin).await;
     listening(product, n, product.replica_through(n, proxy).await)
 }
 
