@@ -7,5 +7,6 @@ pub mod election;
 pub mod notices;
 pub mod objects;
 pub mod plan;
+pub mod sessions;
 pub mod status;
 pub mod work;

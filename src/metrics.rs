@@ -5,6 +5,7 @@
 
 pub mod connections;
 pub mod controller;
+pub mod gateway;
 mod process;
 pub mod registry;
 pub mod sessions;

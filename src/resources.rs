@@ -2,6 +2,7 @@
 //!
 //! Everything here is pure: no client, no clock.
 
+pub mod gateway;
 pub mod lease;
 pub mod name;
 pub mod proxy_session;

@@ -34,6 +34,7 @@ pub mod record;
 pub mod registration;
 pub mod reply;
 pub mod route;
+pub mod served;
 pub mod serving;
 pub mod sessions;
 pub mod table;

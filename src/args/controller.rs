@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::args::kubernetes::{Place, WatchPods};
-use crate::args::{Logs, values};
+use crate::args::{Gateways, Logs, values};
 
 /// What `controller` is told.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -70,6 +70,9 @@ pub struct Controller {
         value_parser = values::time(Duration::from_secs(3), Duration::from_secs(300))
     )]
     pub leader_lease: Duration,
+    /// What becomes of proxy sessions.
+    #[command(flatten, next_help_heading = "Proxy sessions")]
+    pub gateways: Gateways,
     /// What it writes about itself.
     #[command(flatten)]
     pub logs: Logs,

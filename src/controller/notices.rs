@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::controller::election::lease;
 use crate::controller::plan::Allowance;
 use crate::kubernetes::{CALL_TIMEOUT, Failure};
-use crate::resources::TunnelEndpoint;
+use crate::resources::{ProxySession, TunnelEndpoint};
 
 /// So many events may be made at once,
 const BURST: f64 = 25.0;
@@ -36,6 +36,8 @@ const REPORTER: &str = "tunnel-registry-controller";
 pub enum About {
     /// A TunnelEndpoint, by its name and uid.
     Endpoint(String, Option<Uuid>),
+    /// A ProxySession, by its name and uid.
+    Session(String, Option<Uuid>),
     /// The lease of a replica, by its name.
     Replica(String, Option<Uuid>),
     /// The controllers' own Lease.
@@ -170,6 +172,7 @@ fn event(notice: Notice) -> Event {
 fn reference(about: &About, namespace: &str) -> ObjectReference {
     let (mut reference, name, uid) = match about {
         About::Endpoint(name, uid) => (of_kind::<TunnelEndpoint>(), name.as_str(), *uid),
+        About::Session(name, uid) => (of_kind::<ProxySession>(), name.as_str(), *uid),
         About::Replica(name, uid) => (of_kind::<Lease>(), name.as_str(), *uid),
         About::Controller => (of_kind::<Lease>(), lease::NAME, None),
     };

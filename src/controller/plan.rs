@@ -7,6 +7,7 @@
 
 pub mod cluster;
 pub mod pace;
+pub mod routes;
 mod waits;
 
 use std::time::{Duration, Instant};

@@ -245,6 +245,7 @@ mod tests {
             failure: Failure::Unavailable("away".into()),
             again_in: Duration::ZERO,
             is_forbidden,
+            is_unknown: false,
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use kube::Resource;
 use kube::api::{Api, ListParams, WatchParams};
-use kube::core::WatchEvent;
+use kube::core::{Status, WatchEvent};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -41,6 +41,8 @@ pub struct Broken {
     pub failure: Failure,
     /// Whether this account may not watch these objects.
     pub is_forbidden: bool,
+    /// Whether the API server does not know objects of this kind.
+    pub is_unknown: bool,
     /// How long the stream waits before it goes on.
     pub again_in: Duration,
 }
@@ -50,6 +52,7 @@ impl Broken {
         Self {
             failure: Failure::late(limit),
             is_forbidden: false,
+            is_unknown: false,
             again_in: Duration::ZERO,
         }
     }
@@ -63,9 +66,17 @@ impl Broken {
         Self {
             failure,
             is_forbidden: matches!(error, kube::Error::Api(status) if status.code == 403),
+            is_unknown: matches!(error, kube::Error::Api(status) if is_unknown(status)),
             again_in: Duration::ZERO,
         }
     }
+}
+
+/// Whether this says that there is no such kind, rather than no such object.
+#[must_use]
+pub fn is_unknown(status: &Status) -> bool {
+    let name = status.details.as_ref().map(|details| &*details.name);
+    status.code == 404 && name.is_none_or(str::is_empty)
 }
 
 /// Every object that `api` has and every change, without end. After an error it
@@ -74,8 +85,20 @@ pub fn watch<K>(api: Api<K>) -> impl Stream<Item = Result<Told<K>, Broken>> + Se
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
+    watch_labelled(api, None)
+}
+
+/// The same, of the objects with these labels only.
+pub fn watch_labelled<K>(
+    api: Api<K>,
+    labels: Option<String>,
+) -> impl Stream<Item = Result<Told<K>, Broken>> + Send + Unpin
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
     let watch = Watch {
         api,
+        labels,
         state: State::List(None),
         reopen: Reopen::new(),
         pause: Duration::ZERO,
@@ -93,6 +116,7 @@ where
 
 struct Watch<K> {
     api: Api<K>,
+    labels: Option<String>,
     state: State<K>,
     reopen: Reopen,
     /// To be waited out before anything else.
@@ -165,6 +189,7 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + 'static> Watch<K> {
         let first = more.is_none();
         let mut params = ListParams::default().limit(PAGE);
         params.continue_token = more;
+        params.label_selector.clone_from(&self.labels);
         let page = timeout(PAGE_TIMEOUT, self.api.list(&params)).await;
         let page = page
             .map_err(|_| Broken::late(PAGE_TIMEOUT))?
@@ -189,6 +214,7 @@ impl<K: Resource + Clone + Debug + DeserializeOwned + Send + 'static> Watch<K> {
         let params = WatchParams {
             timeout: Some(seconds),
             bookmarks: true,
+            label_selector: self.labels.clone(),
             ..WatchParams::default()
         };
         let events = timeout(CALL_TIMEOUT, self.api.watch(&params, version)).await;

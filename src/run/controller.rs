@@ -13,17 +13,20 @@ use crate::admin::{self, Part, Vitals};
 use crate::args::Controller;
 use crate::controller::election::{Election, Times, lease};
 use crate::controller::notices::{self, Notices};
+use crate::controller::plan::routes::Kind;
+use crate::controller::sessions::{self, Sessions};
 use crate::controller::work::{Setup, Work};
 use crate::kubernetes;
 use crate::kubernetes::pods::{self, Cell};
 use crate::metrics::Metrics;
 use crate::metrics::controller::Collected;
+use crate::metrics::gateway::Routed;
 use crate::run::parts::process;
 use crate::run::pulse::Pulse;
 use crate::run::serve::endless;
 use crate::run::signals::signals;
 use crate::run::store::host_name;
-use crate::run::supervisor::{Ended, Supervisor};
+use crate::run::supervisor::{Ended, Phase, Supervisor};
 use crate::run::{StartError, warn_of_misspelt};
 use crate::time::Now;
 
@@ -37,6 +40,7 @@ const BACKGROUND: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot start; nothing was begun then.
 pub async fn control(args: &Controller) -> Result<Ended, StartError> {
+    let routing = args.gateways.settings()?;
     let signals = signals()?;
     let admin_listener = admin::server::bind(args.admin_listen).await?;
     let client = kubernetes::connect().await?;
@@ -67,6 +71,18 @@ pub async fn control(args: &Controller) -> Result<Ended, StartError> {
     );
     let metrics = Arc::new(Metrics::new());
     metrics.register(Box::new(Collected::new(Arc::clone(&work))));
+    let sessions = routing.map(|settings| {
+        let setup = sessions::Setup {
+            namespace: namespace.clone(),
+            settings,
+            dry_run: args.dry_run,
+        };
+        let (election, notices) = (Arc::clone(&election), Arc::clone(&notices));
+        Sessions::new(client.clone(), setup, election, notices)
+    });
+    if let Some(sessions) = &sessions {
+        metrics.register(Box::new(Routed::new(Arc::clone(sessions))));
+    }
     let pulse = Arc::new(Pulse::new(Now::read()));
 
     let mut supervisor = Supervisor::new();
@@ -82,8 +98,9 @@ pub async fn control(args: &Controller) -> Result<Ended, StartError> {
             Arc::new(move || pulse.check(Now::read()))
         },
         parts: {
-            let (work, stopping) = (Arc::clone(&work), supervisor.stopping());
-            Arc::new(move || parts(&work, &stopping))
+            let (work, sessions) = (Arc::clone(&work), sessions.clone());
+            let stopping = supervisor.stopping();
+            Arc::new(move || parts(&work, sessions.as_deref(), &stopping))
         },
         metrics: {
             let metrics = Arc::clone(&metrics);
@@ -99,10 +116,18 @@ pub async fn control(args: &Controller) -> Result<Ended, StartError> {
         let work = Arc::clone(&work);
         |stop| endless(work.write_statuses(stop))
     });
+    if let Some(sessions) = &sessions {
+        route(&mut supervisor, sessions, acting, background);
+    }
     if !args.dry_run {
         let (client, namespace, work) = (client.clone(), namespace.clone(), Arc::clone(&work));
         supervisor.spawn(leaving, "election", |stop| {
-            let turned = move |leads: bool, holder: &str| work.turned(leads, holder);
+            let turned = move |leads: bool, holder: &str| {
+                work.turned(leads, holder);
+                if let Some(sessions) = &sessions {
+                    sessions.turned();
+                }
+            };
             endless(lease::run(election, client, namespace, turned, stop))
         });
     }
@@ -151,12 +176,48 @@ pub async fn control(args: &Controller) -> Result<Ended, StartError> {
     Ok(supervisor.run(signals).await)
 }
 
+/// Begins what is for proxy sessions.
+fn route(supervisor: &mut Supervisor, sessions: &Arc<Sessions>, acting: Phase, background: Phase) {
+    supervisor.spawn(acting, "route writer", {
+        let sessions = Arc::clone(sessions);
+        |stop| endless(sessions.apply(stop))
+    });
+    supervisor.spawn(acting, "session status writer", {
+        let sessions = Arc::clone(sessions);
+        |stop| endless(sessions.write_statuses(stop))
+    });
+    supervisor.spawn(background, "session watch", {
+        let sessions = Arc::clone(sessions);
+        |stop| endless(sessions.hear_sessions(stop))
+    });
+    for (name, kind) in [
+        ("Service watch", Kind::Service),
+        ("EndpointSlice watch", Kind::Slice),
+        ("HTTPRoute watch", Kind::Route),
+    ] {
+        let sessions = Arc::clone(sessions);
+        supervisor.spawn(background, name, move |stop| {
+            endless(sessions.hear_made(kind, stop))
+        });
+    }
+    supervisor.spawn(background, "resolver", {
+        let sessions = Arc::clone(sessions);
+        |stop| endless(sessions.resolve(stop))
+    });
+}
+
 /// One that does not lead is ready as well: it watches and counts.
-fn parts(work: &Work, stopping: &CancellationToken) -> Vec<Part> {
+fn parts(work: &Work, sessions: Option<&Sessions>, stopping: &CancellationToken) -> Vec<Part> {
     let store = Part {
         name: "store",
         ready: work.ready(),
         note: None,
     };
-    vec![process(stopping), store]
+    let sessions = sessions.map(|sessions| Part {
+        name: "sessions",
+        ready: Ok(()),
+        note: sessions.unread(),
+    });
+    let parts = [process(stopping), store].into_iter();
+    parts.chain(sessions).collect()
 }

@@ -12,6 +12,7 @@ mod deeds;
 mod env;
 mod faults;
 mod garbage;
+mod gateway;
 mod kubectl;
 mod objects;
 mod outages;

@@ -10,7 +10,8 @@ use crate::session::place::Place;
 use crate::session::problem::Problem;
 use crate::session::record::SessionRecord;
 use crate::session::registration::ServiceName;
-use crate::session::route::BackendUrl;
+pub use crate::session::served::Offer;
+use crate::session::served::{self, age};
 
 /// What keeps a session alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,15 +35,6 @@ pub struct Session {
     pub record: Arc<SessionRecord>,
     /// How it lives.
     pub state: State,
-}
-
-/// Who serves a place: one of the sessions of one service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// The session, with its headers, options and maintenance.
-    pub session: Arc<SessionRecord>,
-    /// Where it serves the place.
-    pub backend: BackendUrl,
 }
 
 impl Engine {
@@ -72,40 +64,11 @@ impl Engine {
     /// took a place at once, at different replicas, the oldest has it.
     #[must_use]
     pub fn served(&self) -> BTreeMap<Place, Vec<Offer>> {
-        let mut served: BTreeMap<Place, Vec<Offer>> = BTreeMap::new();
-        for entry in self.entries.values() {
-            let Some(session) = &entry.record else {
-                continue;
-            };
-            for (place, backend) in &session.routes.0 {
-                if !entry.superseded || !self.is_replaced(session, place) {
-                    served.entry(place.clone()).or_default().push(Offer {
-                        session: Arc::clone(session),
-                        backend: backend.clone(),
-                    });
-                }
-            }
-        }
-        for offers in served.values_mut() {
-            offers.sort_unstable_by_key(|offer| age(&offer.session));
-            if let Some(first) = offers.first() {
-                let service = first.session.registration.instance.service.clone();
-                offers.retain(|offer| offer.session.registration.instance.service == service);
-            }
-        }
-        served
-    }
-
-    /// Whether a later session of the same instance serves a place.
-    fn is_replaced(&self, session: &SessionRecord, place: &Place) -> bool {
-        let instance = &session.registration.instance;
-        self.table.of(instance).iter().any(|key| {
-            let entry = self.entries.get(key);
-            let record = entry.and_then(|entry| entry.record.as_ref());
-            record.is_some_and(|other| {
-                age(other) > age(session) && other.routes.0.contains_key(place)
-            })
-        })
+        let entries = self.entries.values();
+        served::served(entries.filter_map(|entry| {
+            let record = entry.record.as_ref()?;
+            Some((record, entry.superseded))
+        }))
     }
 
     /// Another service that has a place of this session.
@@ -203,10 +166,4 @@ impl Engine {
     pub fn next_write_due(&self) -> Option<std::time::Instant> {
         self.queue.next_due()
     }
-}
-
-/// Which of two is older: by the wall clocks of who took them, so only for what
-/// must be the same everywhere and is otherwise open.
-fn age(record: &SessionRecord) -> (jiff::Timestamp, SessionKey) {
-    (record.registered, record.key)
 }
