@@ -23,8 +23,11 @@ use crate::process::until;
 /// The Roles that the product ships.
 pub const MANIFEST: &str = include_str!("../../../manifests/rbac.yaml");
 
-/// The Roles for proxy sessions.
+/// The Role of replicas that take proxy sessions.
 pub const SESSIONS: &str = include_str!("../../../manifests/sessions.yaml");
+
+/// The Roles of a controller that makes HTTPRoutes for them.
+pub const GATEWAY: &str = include_str!("../../../manifests/gateway.yaml");
 
 /// What lets both accounts watch pods, which they can do without.
 const PODS: &str = "tunnel-registry-pods";
@@ -60,9 +63,12 @@ impl Account {
         granted(MANIFEST, self.name())
     }
 
-    /// What the manifest for proxy sessions lets it do besides.
+    /// What the manifests for proxy sessions let it do besides.
     pub fn granted_for_sessions(self) -> BTreeSet<Right> {
-        granted(SESSIONS, self.name())
+        let manifests = [SESSIONS, GATEWAY].into_iter();
+        manifests
+            .flat_map(|manifest| granted(manifest, self.name()))
+            .collect()
     }
 }
 

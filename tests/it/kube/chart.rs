@@ -18,6 +18,7 @@ mod policy;
 mod release;
 mod schema;
 mod sessions;
+mod settings;
 mod sidecars;
 mod switches;
 mod values;

@@ -146,7 +146,7 @@ async fn without_sessions_there_is_nothing_of_them() {
                 "proxysessions",
                 "MAINTENANCE_",
                 "-sessions",
-                "-routes",
+                "httproutes",
             ] {
                 assert!(!text.contains(word), "{}: {word} in {text}", one.set.name);
             }
