@@ -2,7 +2,9 @@
 //! another, while the API server is there, and while it hangs.
 
 use futures::StreamExt as _;
-use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{
+    Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tunnel_registry::resources::ProxySession;
@@ -12,6 +14,7 @@ use super::accounts::{Account, SESSIONS};
 use super::env::Env;
 use super::product::Product;
 use super::proxy::Proxy;
+use super::rights::granted;
 use crate::process::{Registry, Setup, until};
 use crate::session::env::Client;
 
@@ -138,6 +141,10 @@ async fn what_was_given_up_while_the_api_server_hung_leaves_nothing_behind() {
     let before = env.session().await;
 
     proxy.hang();
+    // Somebody writes meanwhile: what the next write meets is read.
+    let label = Patch::Merge(json!({ "metadata": { "labels": { "by": "hand" } } }));
+    let (name, params) = (before.metadata.name.unwrap(), PatchParams::default());
+    env.sessions().patch(&name, &params, &label).await.unwrap();
     let mut other = self::client(&replica).await;
     let unavailable = "ERROR|Unavailable";
     client
@@ -166,6 +173,18 @@ async fn what_was_given_up_while_the_api_server_hung_leaves_nothing_behind() {
         .await;
     let (_web, _) = registered(&replica, "REGISTER|web|web-1|80|0").await;
     assert_eq!(env.services().await.len(), 2);
+    client.gets(&format!("SHUTDOWN|{sid}"), "GOODBYE").await;
+
+    // All that is granted for it was used, and nothing else asked for.
+    let granted = granted(SESSIONS, Account::Plugin.name());
+    assert_eq!(granted.len(), 6);
+    until("all rights are used", async || {
+        let deeds = env.deeds(Account::Plugin);
+        assert!(deeds.forbidden.is_empty(), "{deeds:?}");
+        let unused: Vec<_> = granted.difference(&deeds.used).cloned().collect();
+        unused.is_empty().then_some(()).ok_or(format!("{unused:?}"))
+    })
+    .await;
     replica.stop().await;
 }
 

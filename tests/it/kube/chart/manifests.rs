@@ -218,8 +218,8 @@ async fn the_policy_is_one_and_where_replicas_look_for_it() {
     let volume = volume.expect("a volume with the policy");
     let mut mounts = objects
         .iter()
-        .filter_map(|object| object["spec"]["template"]["spec"]["containers"][0].as_object())
-        .flat_map(|container| container["volumeMounts"].as_array())
+        .map(|object| &object["spec"]["template"]["spec"]["containers"][0])
+        .filter_map(|container| container["volumeMounts"].as_array())
         .flatten();
     let mount = mounts.find(|mount| mount["name"] == volume["name"]);
     let path = format!(

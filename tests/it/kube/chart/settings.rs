@@ -27,6 +27,10 @@ struct Controlling {
 /// The flags that say the same as a container's variables; an error says which
 /// has none.
 fn flags(command: &clap::Command, container: &Value) -> Result<Vec<String>, String> {
+    let extra = container["args"].as_array().unwrap().iter().skip(1);
+    let extra: Vec<_> = extra
+        .map(|flag| flag.as_str().unwrap().to_owned())
+        .collect();
     let mut flags = vec!["x".to_owned()];
     for variable in container["env"].as_array().into_iter().flatten() {
         let name = variable["name"].as_str().unwrap();
@@ -41,14 +45,20 @@ fn flags(command: &clap::Command, container: &Value) -> Result<Vec<String>, Stri
             continue;
         };
         let long = flag.get_long().unwrap();
+        // A flag wins over its variable.
+        if extra
+            .iter()
+            .any(|flag| flag.starts_with(&format!("--{long}=")))
+        {
+            continue;
+        }
         match flag.get_action().takes_values() {
             true => flags.push(format!("--{long}={value}")),
             false if value == "true" => flags.push(format!("--{long}")),
             false => assert_eq!(value, "false", "{name}"),
         }
     }
-    let extra = container["args"].as_array().unwrap().iter().skip(1);
-    flags.extend(extra.map(|flag| flag.as_str().unwrap().to_owned()));
+    flags.extend(extra);
     Ok(flags)
 }
 
