@@ -206,9 +206,11 @@ impl Process {
 pub struct Setup {
     pub listen: SocketAddr,
     pub admin: SocketAddr,
-    /// Where it takes proxy sessions, if anywhere; it answers for those in
-    /// maintenance at the same address's port 8182.
+    /// Where it takes proxy sessions, if anywhere.
     pub sessions: Option<SocketAddr>,
+    /// Where it answers for those in maintenance; unless it is said, at port 8182
+    /// of where it takes sessions.
+    pub responder: Option<SocketAddr>,
     /// The value of `--store`; none leaves the flag out.
     pub store: Option<OsString>,
     pub arguments: Vec<String>,
@@ -225,6 +227,7 @@ impl Setup {
             listen: net.at(1, 8000),
             admin: net.at(1, 8090),
             sessions: None,
+            responder: None,
             store: Some(store),
             arguments: Vec::new(),
             environment: Vec::new(),
@@ -242,7 +245,7 @@ impl Setup {
     /// Where it answers for sessions in maintenance, if it takes any.
     pub fn maintenance(&self) -> Option<SocketAddr> {
         let sessions = self.sessions?;
-        Some((sessions.ip(), 8182).into())
+        Some(self.responder.unwrap_or((sessions.ip(), 8182).into()))
     }
 
     /// The command, under `wrapper` if that is not empty.

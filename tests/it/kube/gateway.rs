@@ -3,7 +3,9 @@
 //! Skipped, with a line that says so, without those definitions.
 
 mod collect;
+mod life;
 mod objects;
+mod proxy;
 mod rights;
 mod states;
 mod traffic;

@@ -44,7 +44,7 @@ impl Env {
 }
 
 /// How the n-th replica is started so that it takes sessions.
-async fn taking(env: &Env, product: &Product<'_>, n: u8) -> Setup {
+pub async fn taking(env: &Env, product: &Product<'_>, n: u8) -> Setup {
     env.grant(SESSIONS, Account::Plugin).await;
     listening(product, n, product.replica(n).await)
 }
