@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::server::session::Limits;
+use crate::session::engine::Setup;
 
 const BEGIN: &str = "<!-- values:begin -->";
 const END: &str = "<!-- values:end -->";
@@ -128,6 +131,8 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
         "src/metrics.rs",
         "src/metrics/registry.rs",
         "src/metrics/controller.rs",
+        "src/metrics/sessions.rs",
+        "src/metrics/gateway.rs",
     ]
     .map(|file| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -155,6 +160,40 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
     }
 }
 
+/// The names of all alerts.
+fn alerts() -> BTreeSet<String> {
+    let alerts = read("files/alerts.yaml");
+    let names = alerts.lines().filter_map(|it| it.split_once("alert: "));
+    names.map(|(_, name)| name.to_owned()).collect()
+}
+
+#[test]
+fn every_alert_can_be_left_out() {
+    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+    let rule = &schema["properties"]["prometheusRule"]["properties"];
+    let names = rule["disabled"]["items"]["enum"].as_array().unwrap();
+    let names: BTreeSet<_> = names
+        .iter()
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, alerts());
+}
+
+/// So that the guide is right about the chart as well.
+#[test]
+fn the_bounds_of_sessions_are_the_programs() {
+    let values: Value = serde_saphyr::from_str(&read("values.yaml")).unwrap();
+    let sessions = &values["sessions"];
+    let limits = Limits::default();
+    assert_eq!(sessions["grace"], format!("{}s", Setup::GRACE.as_secs()));
+    let expected = json!({
+        "sessions": Setup::SESSIONS,
+        "connections": limits.connections,
+        "connectionsPerAddress": limits.connections_per_peer,
+    });
+    assert_eq!(sessions["limits"], expected);
+}
+
 #[test]
 fn every_alert_is_in_the_runbook() {
     let runbook = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbook.md");
@@ -162,10 +201,9 @@ fn every_alert_is_in_the_runbook() {
     let headings: BTreeSet<_> = runbook
         .lines()
         .filter_map(|it| it.strip_prefix("## "))
+        .map(str::to_owned)
         .collect();
-    let alerts = read("files/alerts.yaml");
-    let alerts = alerts.lines().filter_map(|it| it.split_once("alert: "));
-    let alerts: BTreeSet<_> = alerts.map(|(_, name)| name).collect();
+    let alerts = alerts();
     assert!(alerts.len() > 10, "{alerts:?}");
     let untold: Vec<_> = alerts.difference(&headings).collect();
     assert!(

@@ -29,7 +29,7 @@ use tokio::sync::Notify;
 use crate::controller::election::Election;
 use crate::controller::notices::{Notice, Notices};
 use crate::controller::plan::Allowance;
-use crate::controller::plan::routes::words::Api as GatewayApi;
+use crate::controller::plan::routes::words::{Api as GatewayApi, ROUTES_ACCEPTED};
 use crate::controller::plan::routes::{self, Kind, Plan, Session, Settings};
 use crate::resources::ProxySession;
 use crate::resources::gateway::HttpRoute;
@@ -75,6 +75,14 @@ struct Object {
     /// Since when its status has not said what it should.
     differs: Option<Instant>,
     epoch: u32,
+}
+
+impl Object {
+    /// Whether its status says that a Gateway does not take its routes.
+    fn is_refused(&self) -> bool {
+        let mut conditions = self.conditions.iter();
+        conditions.any(|one| one.type_ == ROUTES_ACCEPTED && one.status == "False")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -128,6 +136,8 @@ pub struct Figures {
     pub made: [usize; Kind::ALL.len()],
     /// Whether the Gateway API can be used, and there is a Gateway.
     pub gateway_api: bool,
+    /// Sessions whose `HTTPRoute`s a Gateway does not take, by their statuses.
+    pub refused: usize,
     /// Hosts of backends that have no address.
     pub unresolved: usize,
     /// Objects that were written.
@@ -189,12 +199,17 @@ impl Sessions {
                 .filter(|id| id.kind == kind)
                 .count()
         };
+        let gateway_api = self.gateway_api(&state) == GatewayApi::Ready;
+        // What statuses say while the API cannot be used is no Gateway's word.
+        let objects = state.objects.values().filter(|_| gateway_api);
+        let refused = objects.filter(|object| object.is_refused()).count();
         Figures {
             sessions: state.objects.len(),
             malformed: state.malformed.len(),
             wanted: Kind::ALL.map(wanted),
             made: Kind::ALL.map(|kind| state.made.count(kind)),
-            gateway_api: self.gateway_api(&state) == GatewayApi::Ready,
+            gateway_api,
+            refused,
             unresolved: state.hosts.unknown(),
             applied: read(&counts.applied),
             deleted: read(&counts.deleted),

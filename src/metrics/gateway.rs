@@ -66,6 +66,11 @@ fn encode(mut encoder: DescriptorEncoder, figures: &Figures) -> fmt::Result {
             usize::from(figures.gateway_api),
         ),
         (
+            "gateway_sessions_refused",
+            "ProxySessions whose HTTPRoutes a Gateway does not take",
+            figures.refused,
+        ),
+        (
             "gateway_hosts_unresolved",
             "Hosts of backends that have no address",
             figures.unresolved,

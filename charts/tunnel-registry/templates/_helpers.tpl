@@ -85,13 +85,14 @@ annotations:
 {{- default (printf "%s-plugin-token" (include "tunnel-registry.fullname" .)) .Values.plugin.auth.existingSecret -}}
 {{- end -}}
 
-{{/* The Secret with the plugin's certificate. */}}
+{{/* The Secret with a certificate. Takes {root, of}: those of `plugin` or `sessions`. */}}
 {{- define "tunnel-registry.tlsSecret" -}}
-{{- if .Values.plugin.tls.existingSecret -}}
-{{- .Values.plugin.tls.existingSecret -}}
-{{- else if .Values.plugin.tls.certManager.enabled -}}
-{{- include "tunnel-registry.fullname" . }}-plugin-tls
+{{- $tls := (index .root.Values .of).tls -}}
+{{- if $tls.existingSecret -}}
+{{- $tls.existingSecret -}}
+{{- else if $tls.certManager.enabled -}}
+{{- include "tunnel-registry.fullname" .root }}-{{ .of }}-tls
 {{- else -}}
-{{- fail "plugin.tls.enabled needs plugin.tls.existingSecret or plugin.tls.certManager.enabled" -}}
+{{- fail (printf "%s.tls.enabled needs %s.tls.existingSecret or %s.tls.certManager.enabled" .of .of .of) -}}
 {{- end -}}
 {{- end -}}

@@ -81,6 +81,54 @@ volumeMounts:
 {{- end -}}
 
 {{/*
+TLS of a listener, as YAML: {env, mounts, volumes}; empty without TLS. Takes {root, of,
+prefix, folder}: whose it is, and how its variables and its folder are called.
+*/}}
+{{- define "tunnel-registry.tlsFiles" -}}
+{{- $tls := (index .root.Values .of).tls -}}
+{{- if $tls.enabled -}}
+{{- $folder := printf "/etc/tunnel-registry/%s" .folder -}}
+env:
+  - {name: {{ .prefix }}_CERT, value: {{ $folder }}/tls.crt}
+  - {name: {{ .prefix }}_KEY, value: {{ $folder }}/tls.key}
+  {{- if $tls.clientCA }}
+  - {name: {{ .prefix }}_CLIENT_CA, value: {{ $folder }}/ca.crt}
+  {{- end }}
+mounts:
+  - {name: {{ .folder }}, mountPath: {{ $folder }}, readOnly: true}
+volumes:
+  - {name: {{ .folder }}, secret: {secretName: {{ include "tunnel-registry.tlsSecret" . }}, defaultMode: 288}}
+{{- else -}}
+{}
+{{- end -}}
+{{- end -}}
+
+{{/* A certificate of cert-manager, if there is to be one. Takes {root, part, of, name}: the Service's name is the certificate's. */}}
+{{- define "tunnel-registry.certificate" -}}
+{{- $tls := (index .root.Values .of).tls -}}
+{{- if and $tls.enabled $tls.certManager.enabled (not $tls.existingSecret) -}}
+---
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata:
+  {{- include "tunnel-registry.metadata" (dict "root" .root "part" .part "name" .name) | nindent 2 }}
+spec:
+  secretName: {{ include "tunnel-registry.tlsSecret" . }}
+  duration: {{ $tls.certManager.duration }}
+  privateKey: {algorithm: ECDSA, size: 256, rotationPolicy: Always}
+  issuerRef:
+    {{- toYaml $tls.certManager.issuerRef | nindent 4 }}
+  dnsNames:
+    - {{ .name }}
+    - {{ .name }}.{{ .root.Release.Namespace }}
+    - {{ .name }}.{{ .root.Release.Namespace }}.svc
+    {{- with $tls.certManager.dnsNames }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/*
 A Deployment. Takes {root, part, values, account, automount, stopSeconds, containers,
 initContainers?, volumes?, podLabels?, podAnnotations?, podSecurityContext?}; containers
 and initContainers are text, volumes a list; stopSeconds is what a stop of our own
@@ -218,7 +266,7 @@ spec:
     - {name: admin, port: {{ .root.Values.admin.port }}, targetPort: admin, protocol: TCP}
 {{- end -}}
 
-{{/* A Service for callers. Takes {root, part, name, values, port, affinitySeconds?}; port is the container's, by name. */}}
+{{/* A Service for callers. Takes {root, part, name, values, port, protocol?, affinitySeconds?}; port is the container's, by name. */}}
 {{- define "tunnel-registry.service" -}}
 ---
 apiVersion: v1
@@ -250,6 +298,9 @@ spec:
       port: {{ .values.port }}
       targetPort: {{ .port }}
       protocol: TCP
+      {{- with .protocol }}
+      appProtocol: {{ . }}
+      {{- end }}
       {{- if and .values.nodePort (ne .values.type "ClusterIP") }}
       nodePort: {{ .values.nodePort }}
       {{- end }}

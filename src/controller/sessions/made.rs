@@ -5,6 +5,8 @@
 //! left alone as long as ours is there; a change of what we wrote is mended, also
 //! one that only adds to it.
 
+mod body;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -15,13 +17,15 @@ use crate::controller::plan::routes::objects::{HASH, HOST};
 use crate::controller::plan::routes::{Id, Kind, Wanted};
 use crate::map::{Map, Set};
 use crate::resources::gateway::HttpRouteStatus;
-use crate::resources::name::hash;
 
+use body::{backends, content, has, owners, service};
+
+/// How long a Service stays that no HTTPRoute sends to any more: a Gateway may
+/// know the HTTPRoute that was only for so long (Traefik takes what changes every
+/// 2 s by default), and is not to find nobody there.
+const LINGER: Duration = Duration::from_secs(3);
 /// How long an object waits that could not be written, at first and at most.
 const AGAIN: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
-/// What of an object is not its content.
-const NOT_CONTENT: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
-
 /// An object that is there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
@@ -92,6 +96,8 @@ pub struct Made {
     listed: Set<Kind>,
     /// The list of each kind that began last.
     epochs: Map<Kind, u32>,
+    /// Services, and slices of them, that are of no use any more, and since when.
+    unused: Map<Id, Instant>,
     /// What could not be written, until when, and how long it waited.
     failed: Map<Id, (Instant, Duration)>,
 }
@@ -256,7 +262,7 @@ impl Made {
                 steps.filter(is_ready).collect()
             }
             Stage::StaleRoutes => self.surplus(wanted, |kind| kind == Kind::Route),
-            Stage::StaleBackends => self.surplus(wanted, |kind| kind != Kind::Route),
+            Stage::StaleBackends => self.left(wanted, now),
         };
         let waits = |id: &Id| self.failed.get(id).is_some_and(|(until, _)| *until > now);
         steps.into_iter().filter(|step| !waits(step.id())).collect()
@@ -312,22 +318,36 @@ impl Made {
         let free = surplus.filter(|(id, seen)| match id.kind {
             Kind::Route => !owners(&seen.body).any(|owner| lacking.contains(owner)),
             Kind::Service => !used.contains(&*id.name),
-            Kind::Slice => {
-                let label = &seen.body["metadata"]["labels"]["kubernetes.io/service-name"];
-                // One of a Service that stays is of a session that left it.
-                let of = label.as_str().unwrap_or_default();
-                let service = Id {
-                    kind: Kind::Service,
-                    name: of.to_owned(),
-                };
-                wanted.contains_key(&service) || !used.contains(of)
-            }
+            // One of a Service that stays is of a session that left it.
+            Kind::Slice => service(&seen.body)
+                .is_none_or(|of| wanted.contains_key(&of) || !used.contains(&*of.name)),
         });
         let steps = free.map(|(id, seen)| Step::Delete(id.clone(), seen.uid.clone()));
         let mut steps: Vec<_> = steps.collect();
         // Slices go before their Services.
         steps.sort_by_key(|step| std::cmp::Reverse(step.id().kind));
         steps
+    }
+
+    /// Services and slices that are of no use any more, and have not been for long
+    /// enough. A session that left a Service which stays is to get no more requests:
+    /// its slice goes at once.
+    fn left(&mut self, wanted: &BTreeMap<Id, Wanted>, now: Instant) -> Vec<Step> {
+        let steps = self.surplus(wanted, |kind| kind != Kind::Route);
+        let unused: Set<Id> = steps.iter().map(|step| step.id().clone()).collect();
+        self.unused.retain(|id, _| unused.contains(id));
+        let mut left = Vec::new();
+        for step in steps {
+            let id = step.id();
+            let since = *self.unused.entry(id.clone()).or_insert(now);
+            let has_lingered = now.saturating_duration_since(since) >= LINGER;
+            let seen = self.seen.get(id).filter(|_| id.kind == Kind::Slice);
+            let of = seen.and_then(|seen| service(&seen.body));
+            if has_lingered || of.is_some_and(|of| wanted.contains_key(&of)) {
+                left.push(step);
+            }
+        }
+        left
     }
 
     /// Whether an object is there as it should be.
@@ -352,66 +372,6 @@ impl Made {
             seen.trusted = Some(seen.content.clone());
         }
         agrees
-    }
-}
-
-/// The uids of the owners of an object.
-fn owners(body: &Value) -> impl Iterator<Item = &str> {
-    let owners = body["metadata"]["ownerReferences"].as_array();
-    let owners = owners.into_iter().flatten();
-    owners.filter_map(|owner| owner["uid"].as_str())
-}
-
-/// The Services that an observed HTTPRoute sends to.
-fn backends(route: &Value) -> impl Iterator<Item = &str> {
-    let rules = route["spec"]["rules"].as_array().into_iter().flatten();
-    let backends = rules.filter_map(|rule| rule["backendRefs"].as_array());
-    backends
-        .flatten()
-        .filter_map(|backend| backend["name"].as_str())
-}
-
-/// A hash of all that is neither metadata nor status.
-fn content(body: &Value) -> String {
-    let fields = body.as_object().into_iter().flatten();
-    let fields = fields.filter(|(name, _)| !NOT_CONTENT.contains(&name.as_str()));
-    let texts: Vec<_> = fields
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    hash(&texts.iter().map(String::as_str).collect::<Vec<_>>())
-}
-
-/// Whether an observed value has all that is wanted: fields may be added, by
-/// defaults of the API server or by others, elements of lists may not. Owners may
-/// be added, too.
-fn has(observed: &Value, wanted: &Value) -> bool {
-    match (observed, wanted) {
-        (Value::Object(observed), Value::Object(wanted)) => {
-            wanted
-                .iter()
-                .all(|(name, wanted)| match (name.as_str(), observed.get(name)) {
-                    ("apiVersion" | "kind", None) => true,
-                    ("name", None) => wanted.is_string(),
-                    ("ownerReferences", Some(Value::Array(observed))) => {
-                        let wanted = wanted.as_array();
-                        wanted
-                            .into_iter()
-                            .flatten()
-                            .all(|wanted| observed.iter().any(|observed| has(observed, wanted)))
-                    }
-                    (_, Some(observed)) => has(observed, wanted),
-                    (_, None) => wanted.as_array().is_some_and(Vec::is_empty),
-                })
-        }
-        (Value::Array(observed), Value::Array(wanted)) => {
-            observed.len() == wanted.len()
-                && observed
-                    .iter()
-                    .zip(wanted)
-                    .all(|(observed, wanted)| has(observed, wanted))
-        }
-        (Value::Null, Value::Array(wanted)) => wanted.is_empty(),
-        (observed, wanted) => observed == wanted,
     }
 }
 

@@ -23,6 +23,12 @@ use crate::process::until;
 /// The Roles that the product ships.
 pub const MANIFEST: &str = include_str!("../../../manifests/rbac.yaml");
 
+/// The Role of replicas that take proxy sessions.
+pub const SESSIONS: &str = include_str!("../../../manifests/sessions.yaml");
+
+/// The Roles of a controller that makes HTTPRoutes for them.
+pub const GATEWAY: &str = include_str!("../../../manifests/gateway.yaml");
+
 /// What lets both accounts watch pods, which they can do without.
 const PODS: &str = "tunnel-registry-pods";
 
@@ -55,6 +61,14 @@ impl Account {
     /// What the product's manifest lets it do.
     pub fn granted(self) -> BTreeSet<Right> {
         granted(MANIFEST, self.name())
+    }
+
+    /// What the manifests for proxy sessions let it do besides.
+    pub fn granted_for_sessions(self) -> BTreeSet<Right> {
+        let manifests = [SESSIONS, GATEWAY].into_iter();
+        manifests
+            .flat_map(|manifest| granted(manifest, self.name()))
+            .collect()
     }
 }
 

@@ -17,6 +17,8 @@ mod pods;
 mod policy;
 mod release;
 mod schema;
+mod sessions;
+mod settings;
 mod sidecars;
 mod switches;
 mod values;

@@ -2,21 +2,21 @@
 //! another, while the API server is there, and while it hangs.
 
 use futures::StreamExt as _;
-use kube::api::{Api, DeleteParams, ListParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{
+    Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tunnel_registry::resources::ProxySession;
 use tunnel_registry::resources::lease::HOLDER;
 
-use super::accounts::Account;
+use super::accounts::{Account, SESSIONS};
 use super::env::Env;
 use super::product::Product;
 use super::proxy::Proxy;
+use super::rights::granted;
 use crate::process::{Registry, Setup, until};
 use crate::session::env::Client;
-
-/// What replicas may do that take sessions.
-const MANIFEST: &str = include_str!("../../../manifests/sessions.yaml");
 
 const REGISTER: &str = "REGISTER|api|api-v2|9000|9001";
 const ROUTE: &str = "api.example.com,*.b.com|/v2|http://api-v2:9000";
@@ -45,13 +45,13 @@ impl Env {
 
 /// How the n-th replica is started so that it takes sessions.
 pub async fn taking(env: &Env, product: &Product<'_>, n: u8) -> Setup {
-    env.grant(MANIFEST, Account::Plugin).await;
+    env.grant(SESSIONS, Account::Plugin).await;
     listening(product, n, product.replica(n).await)
 }
 
 /// The same with a network of its own before the API server.
 async fn taking_through(env: &Env, product: &Product<'_>, n: u8, proxy: &Proxy) -> Setup {
-    env.grant(MANIFEST, Account::Plugin).await;
+    env.grant(SESSIONS, Account::Plugin).await;
     listening(product, n, product.replica_through(n, proxy).await)
 }
 
@@ -141,6 +141,10 @@ async fn what_was_given_up_while_the_api_server_hung_leaves_nothing_behind() {
     let before = env.session().await;
 
     proxy.hang();
+    // Somebody writes meanwhile: what the next write meets is read.
+    let label = Patch::Merge(json!({ "metadata": { "labels": { "by": "hand" } } }));
+    let (name, params) = (before.metadata.name.unwrap(), PatchParams::default());
+    env.sessions().patch(&name, &params, &label).await.unwrap();
     let mut other = self::client(&replica).await;
     let unavailable = "ERROR|Unavailable";
     client
@@ -169,6 +173,18 @@ async fn what_was_given_up_while_the_api_server_hung_leaves_nothing_behind() {
         .await;
     let (_web, _) = registered(&replica, "REGISTER|web|web-1|80|0").await;
     assert_eq!(env.services().await.len(), 2);
+    client.gets(&format!("SHUTDOWN|{sid}"), "GOODBYE").await;
+
+    // All that is granted for it was used, and nothing else asked for.
+    let granted = granted(SESSIONS, Account::Plugin.name());
+    assert_eq!(granted.len(), 6);
+    until("all rights are used", async || {
+        let deeds = env.deeds(Account::Plugin);
+        assert!(deeds.forbidden.is_empty(), "{deeds:?}");
+        let unused: Vec<_> = granted.difference(&deeds.used).cloned().collect();
+        unused.is_empty().then_some(()).ok_or(format!("{unused:?}"))
+    })
+    .await;
     replica.stop().await;
 }
 

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::resources::name::hash;
 use crate::time::Now;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -72,9 +73,21 @@ fn empty() -> Made {
     made
 }
 
-/// All steps of all stages, each done when it comes, in short.
+/// All steps of all stages until nothing is left, each done when it comes, in short.
 fn run(made: &mut Made, wanted: &BTreeMap<Id, Wanted>, version: &mut u64) -> Vec<String> {
     let now = Now::read().mono;
+    let mut done = round(made, wanted, version, now);
+    done.extend(round(made, wanted, version, now + LINGER));
+    done
+}
+
+/// The same once.
+fn round(
+    made: &mut Made,
+    wanted: &BTreeMap<Id, Wanted>,
+    version: &mut u64,
+    now: Instant,
+) -> Vec<String> {
     let mut done = Vec::new();
     for stage in Stage::ALL {
         for step in made.steps(stage, wanted, now) {
@@ -114,6 +127,30 @@ fn backends_come_first_and_go_last() {
         run(&mut made, &BTreeMap::new(), &mut version),
         ["-r", "-b-slice", "-b"]
     );
+}
+
+#[test]
+fn backends_outlast_the_routes_that_sent_to_them() {
+    let (mut made, mut version) = (empty(), 0);
+    run(&mut made, &wanted("r", "a"), &mut version);
+    let (now, next) = (Now::read().mono, wanted("r", "b"));
+    let mut round = |wanted: &_, now| round(&mut made, wanted, &mut version, now);
+    assert_eq!(round(&next, now), ["+b", "+b-slice", "+r"]);
+    let almost = LINGER - Duration::from_millis(1);
+    assert_eq!(round(&next, now + almost), [""; 0]);
+    // Wanted again, and not: the time begins anew.
+    let both: BTreeMap<_, _> = wanted("r", "b")
+        .into_iter()
+        .chain(wanted("q", "a"))
+        .collect();
+    assert_eq!(round(&both, now + almost), ["+q"]);
+    assert_eq!(round(&next, now + LINGER), ["-q"]);
+    assert_eq!(round(&next, now + LINGER + almost), [""; 0]);
+    assert_eq!(round(&next, now + LINGER * 2), ["-a-slice", "-a"]);
+    // A session that left a Service which stays is to get no more requests.
+    let mut fewer = wanted("r", "b");
+    fewer.remove(&id(Kind::Slice, "b-slice"));
+    assert_eq!(round(&fewer, now + LINGER * 2), ["-b-slice"]);
 }
 
 #[test]
@@ -191,7 +228,12 @@ fn nothing_is_done_before_it_is_known_what_there_is() {
     made.listed(Kind::Slice);
     made.none(Kind::Route);
     assert_eq!(
-        made.steps(Stage::StaleBackends, &BTreeMap::new(), now)
+        made.steps(Stage::StaleBackends, &BTreeMap::new(), now),
+        [],
+        "a Gateway may not know yet"
+    );
+    assert_eq!(
+        made.steps(Stage::StaleBackends, &BTreeMap::new(), now + LINGER)
             .len(),
         1
     );

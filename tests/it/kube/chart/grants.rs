@@ -30,6 +30,9 @@ fn variable<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
     found["value"].as_str()
 }
 
+/// What only a pod that has to do with proxy sessions has.
+const FOR_SESSIONS: [&str; 2] = ["TUNNEL_REGISTRY_SESSION_LISTEN", "TUNNEL_REGISTRY_GATEWAY"];
+
 /// Whose rights a pod of the product needs.
 fn account(pod: &Value) -> Option<Account> {
     if variable(pod, "TUNNEL_REGISTRY_ORPHAN_FOR").is_some() {
@@ -53,6 +56,11 @@ async fn pods_are_granted_what_is_used_and_no_more() {
                 continue;
             };
             let mut used = account.granted();
+            let is_on = |name: &&str| variable(&pod, name).is_some();
+            let sessions = FOR_SESSIONS.iter().find(|name| is_on(name));
+            if sessions.is_some() {
+                used.extend(account.granted_for_sessions());
+            }
             let watch = variable(&pod, "TUNNEL_REGISTRY_WATCH_PODS");
             if watch == Some("off") {
                 used.retain(|right| right.resource != "pods");
@@ -61,11 +69,15 @@ async fn pods_are_granted_what_is_used_and_no_more() {
                 used.clear();
             }
             assert_eq!(granted, used, "{what}");
-            checked.insert(format!("{account:?} {watch:?} {made}"));
+            checked.insert(format!("{account:?} {watch:?} {made} {sessions:?}"));
         }
     }
     let ways = |account: &str| checked.iter().filter(|it| it.starts_with(account)).count();
     assert!(ways("Plugin") > 3 && ways("Controller") > 3, "{checked:?}");
+    for name in FOR_SESSIONS {
+        let seen = checked.iter().any(|it| it.contains(name));
+        assert!(seen, "no pod has {name}: {checked:?}");
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use kube::discovery::{Discovery, Scope, verbs};
 
 use super::helm::RELEASE;
 use crate::kube::env::Env;
+use crate::process::until;
 
 /// Everything in a test's namespace, and what is in none and the release there
 /// has made; as `Kind name`. Helm's own records are among the Secrets.
@@ -32,8 +33,14 @@ pub async fn inventory(env: &Env) -> BTreeSet<String> {
                     (api, ListParams::default().labels(&instance))
                 }
             };
-            let objects = api.list(&select).await;
-            let objects = objects.unwrap_or_else(|error| panic!("{}: {error}", resource.kind));
+            let what = format!("objects of kind {} are listed", resource.kind);
+            // Those of a new definition are not for a moment (429).
+            let objects = until(&what, async || match api.list(&select).await {
+                Err(kube::Error::Api(status)) if status.code == 429 => Err(status.message),
+                Err(error) => panic!("{what}: {error}"),
+                Ok(objects) => Ok(objects),
+            })
+            .await;
             let ours = objects.items.iter().filter(|object| {
                 let made_in = object.metadata.annotations.as_ref();
                 let made_in = made_in.and_then(|all| all.get("meta.helm.sh/release-namespace"));

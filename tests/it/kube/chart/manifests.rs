@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use tokio::process::Command;
+use tunnel_registry::session::policy::Policy;
 
 use super::accepted::Acceptance;
 use super::helm::{Helm, parsed};
@@ -18,7 +19,13 @@ use crate::kube::tools::{exists, say};
 /// Which is also the release's name, so that nothing has a name of two parts.
 const NAMESPACE: &str = "tunnel-registry";
 
-const OVERLAYS: [&str; 2] = ["shared", "sidecar"];
+const OVERLAYS: [&str; 3] = ["shared", "sidecar", "sessions"];
+
+/// What kustomize makes of files, and of which kind that is.
+const GENERATED: [(&str, &str); 2] = [
+    ("secretGenerator", "Secret"),
+    ("configMapGenerator", "ConfigMap"),
+];
 
 /// The only file here that is generated, in each folder.
 const RESOURCES: &str = "resources.yaml";
@@ -122,13 +129,11 @@ fn built(folder: &Path) -> Vec<Value> {
             false => objects.extend(read(&path)),
         }
     }
-    for secret in kustomization["secretGenerator"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
-        for file in secret["files"].as_array().unwrap() {
-            read(&folder.join(file.as_str().unwrap()));
+    for (generator, _) in GENERATED {
+        for made in kustomization[generator].as_array().into_iter().flatten() {
+            for file in made["files"].as_array().unwrap() {
+                read(&folder.join(file.as_str().unwrap()));
+            }
         }
     }
     objects
@@ -172,7 +177,8 @@ async fn kustomize_builds_every_overlay() {
             let accepted = acceptance.of(object).await;
             assert_eq!(accepted, Ok(()), "{name}: {}", title(object));
         }
-        let count = |all: &[Value]| all.iter().filter(|it| it["kind"] != "Secret").count();
+        let made = |object: &Value| GENERATED.iter().any(|(_, kind)| object["kind"] == *kind);
+        let count = |all: &[Value]| all.iter().filter(|object| !made(object)).count();
         assert_eq!(count(&objects), count(&built(&folder)));
     }
 }
@@ -191,4 +197,37 @@ async fn gosts_configuration_is_the_charts() {
     assert_eq!(secret["metadata"]["name"], "tunnel-registry-gost");
     let config = parsed(secret["stringData"]["gost.yaml"].as_str().unwrap());
     assert_eq!(read(&overlay("sidecar").join("gost.yaml")), config);
+}
+
+/// The policy is a file here as well; replicas find it under the name that they
+/// were told.
+#[tokio::test]
+async fn the_policy_is_one_and_where_replicas_look_for_it() {
+    let folder = overlay("sessions");
+    let text = fs::read_to_string(folder.join("policy.yaml")).unwrap();
+    assert!(Policy::parse(&text, false).is_ok());
+    let kustomization = &read(&folder.join("kustomization.yaml"))[0];
+    let made = &kustomization["configMapGenerator"][0];
+    assert_eq!(made["options"]["disableNameSuffixHash"], true);
+    let objects = read(&folder.join(RESOURCES));
+    let mut volumes = objects
+        .iter()
+        .filter_map(|object| object["spec"]["template"]["spec"]["volumes"].as_array())
+        .flatten();
+    let volume = volumes.find(|volume| volume["configMap"]["name"] == made["name"]);
+    let volume = volume.expect("a volume with the policy");
+    let mut mounts = objects
+        .iter()
+        .map(|object| &object["spec"]["template"]["spec"]["containers"][0])
+        .filter_map(|container| container["volumeMounts"].as_array())
+        .flatten();
+    let mount = mounts.find(|mount| mount["name"] == volume["name"]);
+    let path = format!(
+        "{}/policy.yaml",
+        mount.unwrap()["mountPath"].as_str().unwrap()
+    );
+    let told = objects
+        .iter()
+        .any(|object| object.to_string().contains(&path));
+    assert!(told, "{path}");
 }

@@ -98,6 +98,34 @@ async fn wrong_values_are_refused_and_named() {
             "commonLabels: {a: 1}",
             "at '/commonLabels/a': got number, want string",
         ),
+        (
+            "sessions: {gateways: [{namespace: edge}]}",
+            "at '/sessions/gateways/0': missing property 'name'",
+        ),
+        (
+            "sessions: {gateways: [{name: web, section: https}]}",
+            "at '/sessions/gateways/0': additional properties 'section' not allowed",
+        ),
+        (
+            "sessions: {policy: {rules: [{networks: [10.0.0.0/8]}]}}",
+            "at '/sessions/policy/rules/0': missing property 'services'",
+        ),
+        (
+            "sessions: {policy: {rules: [{services: [a], domains: [b]}]}}",
+            "at '/sessions/policy/rules/0': missing property 'networks'",
+        ),
+        (
+            "sessions: {grace: 60}",
+            "at '/sessions/grace': got number, want string",
+        ),
+        (
+            "sessions: {port: 81}",
+            "at '/sessions/port': minimum: got 81, want 1,024",
+        ),
+        (
+            "sessions: {limits: {connections: 0}}",
+            "at '/sessions/limits/connections': minimum: got 0, want 1",
+        ),
         // What one value asks of another.
         (
             "controller: {podDisruptionBudget: {minAvailable: 1}}",
@@ -114,6 +142,34 @@ async fn wrong_values_are_refused_and_named() {
         (
             "sidecar: {serviceAccounts: [{namespace: elsewhere, name: a}]}",
             "elsewhere/a is in another namespace than the release; set clusterWide: true",
+        ),
+        (
+            "{sessions: {enabled: true}, plugin: {enabled: false}}",
+            "sessions.enabled needs plugin.enabled: the shared replicas take the sessions",
+        ),
+        (
+            "{sessions: {enabled: true, gateways: [{name: web}]}, controller: {enabled: false}}",
+            "sessions.gateways needs controller.enabled: the controller makes the HTTPRoutes",
+        ),
+        (
+            "sessions: {enabled: true, tls: {enabled: true}}",
+            "sessions.tls.enabled needs sessions.tls.existingSecret or sessions.tls.certManager.enabled",
+        ),
+        (
+            "sessions: {enabled: true, tls: {clientCA: true}}",
+            "sessions.tls.clientCA needs sessions.tls.enabled",
+        ),
+        (
+            "sessions: {enabled: true, policy: {rules: [{certificates: [a], services: [a]}]}}",
+            "a rule with certificates needs sessions.tls.clientCA",
+        ),
+        (
+            "sessions: {enabled: true, policy: {rules: [{networks: [a], services: [a]}], existingConfigMap: {name: a}}}",
+            "sessions.policy: set rules or existingConfigMap, not both",
+        ),
+        (
+            "sessions: {enabled: true, port: 8000}",
+            "sessions.port, sessions.maintenance.port, plugin.port and admin.port must differ",
         ),
     ] {
         let parsed: Value = serde_saphyr::from_str(values).unwrap();

@@ -1,11 +1,11 @@
 //! Without the Gateway API, without rights, without a Gateway.
 
-use super::super::accounts::Account;
+use super::super::accounts::{Account, GATEWAY};
 use super::super::cluster::Cluster;
 use super::super::env::Env;
 use super::super::product::Product;
 use super::super::rights::granted;
-use super::world::{MANIFEST, ROUTES, World, install, is_so};
+use super::world::{ROUTES, World, install, is_so};
 use crate::process::until;
 
 const API: &str = "tunnel_registry_gateway_api";
@@ -45,7 +45,7 @@ async fn it_needs_the_rights_that_it_ships_with_and_no_others() {
     world.says("one", "Ready", "False/Pending").await;
     world.end("one").await;
     world.counts(0, 0, 0).await;
-    let granted = granted(MANIFEST, Account::Controller.name());
+    let granted = granted(GATEWAY, Account::Controller.name());
     until("all rights are used", async || {
         let deeds = world.env.deeds(Account::Controller);
         assert!(deeds.forbidden.is_empty(), "{deeds:?}");

@@ -7,8 +7,10 @@ use serde_json::json;
 use tunnel_registry::resources::gateway::HttpRoute;
 
 use super::super::product::Product;
-use super::world::World;
+use super::world::{World, is_so};
 use crate::process::until;
+
+const REFUSED: &str = "tunnel_registry_gateway_sessions_refused";
 
 /// What a Gateway's controller would say of a session's HTTPRoute.
 async fn answer(world: &World, session: &str, accepted: &str, resolved: &str, reason: &str) {
@@ -56,12 +58,20 @@ async fn statuses_tell_what_gateways_say() {
     world
         .says("one", "Ready", "False/NotAllowedByListeners")
         .await;
+    until("it is counted", async || {
+        is_so(&controller, REFUSED).await.then_some(())
+    })
+    .await;
     answer(&world, "one", "True", "False", "BackendNotFound").await;
     world
         .says("one", "RoutesAccepted", "False/BackendNotFound")
         .await;
     answer(&world, "one", "True", "True", "").await;
     world.says("one", "Ready", "True/Static").await;
+    until("it is counted no more", async || {
+        (!is_so(&controller, REFUSED).await).then_some(())
+    })
+    .await;
     // Nothing changes, nothing is written: the version stays while others change.
     let version = async || {
         let session = world.sessions().get("one").await.unwrap();

@@ -14,16 +14,13 @@ use serde_json::{Value, json};
 use tunnel_registry::resources::ProxySession;
 use tunnel_registry::resources::gateway::HttpRoute;
 
-use super::super::accounts::Account;
+use super::super::accounts::{Account, GATEWAY};
 use super::super::cluster::{Cluster, common, condition};
 use super::super::env::Env;
 use super::super::product::{Controller, Product};
 use super::super::rights::objects;
 use super::super::tools::{exists, say};
 use crate::process::until;
-
-/// The Roles that the product ships for this.
-pub const MANIFEST: &str = include_str!("../../../../manifests/gateway.yaml");
 
 /// The Role for what is made for sessions.
 pub const ROUTES: &str = "tunnel-registry-controller-gateway";
@@ -138,7 +135,7 @@ impl World {
     /// Gives the controller the rights of a Role of the product's manifest.
     pub async fn grant(&self, name: &str) {
         let named = |object: &Value| object["metadata"]["name"] == name;
-        let both: Vec<_> = objects(MANIFEST).into_iter().filter(named).collect();
+        let both: Vec<_> = objects(GATEWAY).into_iter().filter(named).collect();
         assert_eq!(both.len(), 2, "a Role and its binding");
         for object in both {
             self.env.apply(&object).await;
