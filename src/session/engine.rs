@@ -228,6 +228,13 @@ impl Engine {
             .is_some_and(|connection| !connection.sessions.is_empty())
     }
 
+    /// Whether it is this connection that keeps a session alive.
+    #[must_use]
+    pub fn keeps(&self, connection: ConnectionId, key: SessionKey) -> bool {
+        let entry = self.entries.get(&key);
+        entry.is_some_and(|entry| entry.connection == Some(connection))
+    }
+
     /// A command came in on an open connection. `random` is for the id of a
     /// session, and must be unpredictable.
     pub fn ask(

@@ -168,7 +168,9 @@ impl<'a> Middlewares<'a> {
 /// success, and one that does not would get no request any more.
 fn health_check(options: &Options) -> Option<HealthCheck> {
     let path = options.health_check_path.as_ref()?;
-    let interval = options.health_check_interval_ms.unwrap_or(Options::CHECK_EVERY_MS);
+    let interval = options
+        .health_check_interval_ms
+        .unwrap_or(Options::CHECK_EVERY_MS);
     let timeout = options.health_check_timeout_ms.unwrap_or(CHECK_MS);
     Some(HealthCheck {
         path: path.as_str().to_owned(),
