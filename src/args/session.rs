@@ -156,7 +156,9 @@ struct SessionTls {
         requires = "session_tls_cert"
     )]
     session_tls_key: Option<PathBuf>,
-    /// Ask backends for a certificate that one of these has signed (PEM)
+    /// Require of backends a certificate that one of these has signed (PEM)
+    ///
+    /// Whoever has none is turned away, whatever --session-policy-file says.
     #[arg(
         long,
         env = "TUNNEL_REGISTRY_SESSION_TLS_CLIENT_CA",
