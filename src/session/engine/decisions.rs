@@ -1,7 +1,7 @@
 //! The decisions of the protocol, each as a story. Those about bytes are told in
 //! `codec.rs`; those about time on a socket, where there are sockets.
 
-use crate::session::engine::testing::{Mood, World};
+use crate::session::engine::testing::{Mood, SECOND, World};
 use crate::session::id::SessionKey;
 
 const API: &str = "api|api-v2|9000";
@@ -26,8 +26,15 @@ fn decision_2_a_lost_connection_starts_the_grace_in_which_routes_are_served() {
     let link = world.connect(0);
     let sid = world.register(link, API);
     world.send(link, &format!("ROUTE|{sid}|a.com|/|http://h:1"));
+    let silence = |world: &mut World| {
+        let now = world.now;
+        let listed = world.engine(0).list(now);
+        listed[0].silent
+    };
+    assert_eq!(silence(&mut world), None);
     world.close(link);
     world.pass(59);
+    assert_eq!(silence(&mut world), Some(59 * SECOND));
     assert_eq!(world.served(0), ["a.com/ -> http://h:1"]);
     world.pass(1);
     assert_eq!(world.served(0), [""; 0]);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::map::Set;
-use crate::session::engine::Engine;
+use crate::session::engine::{Engine, Entry};
 use crate::session::id::SessionKey;
 use crate::session::place::Place;
 use crate::session::problem::Problem;
@@ -105,37 +105,42 @@ impl Engine {
     pub fn sessions(&self) -> impl Iterator<Item = Session> + '_ {
         self.entries.values().filter_map(|entry| {
             let record = entry.record.clone()?;
-            let state = if record.is_static {
-                State::Static
-            } else if entry.superseded {
-                State::Superseded
-            } else if entry.connection.is_some() {
-                State::Connected
-            } else if entry.silent.is_some()
-                || record.lease.holder.as_ref() == Some(&self.setup.identity)
-            {
-                State::Silent
-            } else {
-                State::Elsewhere
-            };
+            let state = self.state(entry, &record);
             Some(Session { record, state })
         })
+    }
+
+    fn state(&self, entry: &Entry, record: &SessionRecord) -> State {
+        if record.is_static {
+            State::Static
+        } else if entry.superseded {
+            State::Superseded
+        } else if entry.connection.is_some() {
+            State::Connected
+        } else if entry.silent.is_some()
+            || record.lease.holder.as_ref() == Some(&self.setup.identity)
+        {
+            State::Silent
+        } else {
+            State::Elsewhere
+        }
     }
 
     /// All sessions, in no order, with how long they have been silent.
     #[must_use]
     pub fn list(&mut self, now: Now) -> Vec<Listed> {
         let at = self.patience.counted(now.mono);
-        let listed = |Session { record, state }| {
-            let entry = self.entries.get(&record.key);
-            let silent = entry.and_then(|entry| entry.silent);
-            Listed {
-                silent: silent.map(|since| at.saturating_duration_since(since)),
+        let listed = |entry: &Entry| {
+            let record = entry.record.clone()?;
+            Some(Listed {
+                state: self.state(entry, &record),
+                silent: entry
+                    .silent
+                    .map(|since| at.saturating_duration_since(since)),
                 record,
-                state,
-            }
+            })
         };
-        self.sessions().map(listed).collect()
+        self.entries.values().filter_map(listed).collect()
     }
 
     /// Who serves which place, the oldest session first. A session that was
