@@ -1,8 +1,10 @@
 //! What operators ask: is it alive, is it ready, what does it do, what is
-//! registered. Everything here only reads.
+//! registered, which backends announce themselves. Everything here only reads.
 
 pub mod endpoints;
+mod list;
 pub mod server;
+pub mod sessions;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use serde::{Serialize, Serializer};
 use tracing::error;
 
 use crate::listing::Listing;
+use crate::session::engine::view::Listed;
+use sessions::Unlisted;
 
 /// A question that is answered at once, without waiting for anything.
 pub type Ask<T> = Arc<dyn Fn() -> T + Send + Sync>;
@@ -32,6 +36,8 @@ pub struct Admin {
     pub metrics: Ask<Result<String, fmt::Error>>,
     /// What is registered.
     pub listing: Arc<dyn Listing>,
+    /// The proxy sessions, in any order.
+    pub sessions: Ask<Result<Vec<Listed>, Unlisted>>,
 }
 
 /// Whom the admin port asks how the process is.
@@ -99,6 +105,7 @@ tunnel-registry
 /readyz     whether every part is ready, and what stands in the way
 /metrics    figures for Prometheus
 /endpoints  what is registered; ?tunnel= ?node= ?limit= ?format=table|json
+/sessions   the proxy sessions; ?service= ?state= ?limit= ?format=table|json
 ";
 
 const INDEX_OF_VITALS: &str = "\
@@ -119,6 +126,7 @@ pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/", get(INDEX))
         .route("/endpoints", get(endpoints::list))
+        .route("/sessions", get(sessions::list))
         .with_state(admin)
         .merge(vital_paths(vitals))
 }

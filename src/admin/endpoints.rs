@@ -1,36 +1,21 @@
 //! `/endpoints`: what is registered, as a table for people or as JSON.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures::{Stream, stream};
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use crate::admin::{Admin, JSON, TEXT, wants_json};
+use crate::admin::list::{
+    Format, PAGE, ago, json, or_none, printable, refused, table, table_limit,
+};
+use crate::admin::{Admin, JSON, TEXT};
 use crate::listing::{Filter, Health, Listing, Row};
 use crate::record::EndpointKey;
-
-/// Rows that are asked for at once; a lock is held no longer than that takes.
-pub const PAGE: usize = 512;
-/// Rows of a table when no limit is given.
-pub const TABLE: usize = 1_000;
-/// The most rows of a table, which is put together in memory.
-pub const TABLE_MOST: usize = 10_000;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Format {
-    Table,
-    Json,
-}
 
 /// What is asked for.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -72,35 +57,27 @@ pub async fn list(
         Ok(filter) => filter,
         Err(error) => return refused(&error),
     };
-    let usual = if wants_json(&headers) {
-        Format::Json
-    } else {
-        Format::Table
-    };
-    match asked.format.unwrap_or(usual) {
+    match asked.format.unwrap_or_else(|| Format::usual(&headers)) {
         Format::Json => {
             let limit = asked.limit.unwrap_or(usize::MAX);
-            let body = Body::from_stream(json(Pages::new(admin.listing, &filter, limit)));
+            let pages = Pages::new(admin.listing, &filter, limit);
+            let body = Body::from_stream(json("endpoints", pages));
             ([(CONTENT_TYPE, JSON)], body).into_response()
         }
         Format::Table => {
-            let limit = asked.limit.unwrap_or(TABLE);
-            if limit > TABLE_MOST {
-                return refused(&format!(
-                    "limit must be at most {TABLE_MOST} for a table; ask for format=json"
-                ));
-            }
+            let limit = match table_limit(asked.limit) {
+                Ok(limit) => limit,
+                Err(error) => return refused(&error),
+            };
             let mut pages = Pages::new(admin.listing, &filter, limit);
-            let rows: Vec<Row> = pages.by_ref().flatten().collect();
-            ([(CONTENT_TYPE, TEXT)], table(&rows, pages.more)).into_response()
+            let rows: Vec<_> = pages.by_ref().flatten().map(|row| cells(&row)).collect();
+            let mut text = table(COLUMNS, &rows);
+            if pages.more {
+                text.push_str("There are more: raise ?limit=, filter by ?tunnel= or ?node=, or ask for ?format=json.\n");
+            }
+            ([(CONTENT_TYPE, TEXT)], text).into_response()
         }
     }
-}
-
-fn refused(why: &str) -> Response {
-    let body = serde_json::json!({ "error": why }).to_string() + "\n";
-    let json = [(CONTENT_TYPE, JSON)];
-    (StatusCode::BAD_REQUEST, json, body).into_response()
 }
 
 /// The pages of a listing, up to a number of rows.
@@ -133,22 +110,6 @@ impl Iterator for Pages {
     }
 }
 
-/// The pages as one JSON object, one chunk a page.
-fn json(pages: Pages) -> impl Stream<Item = serde_json::Result<Bytes>> {
-    let mut first = true;
-    let rows = pages.map(move |rows| {
-        let mut chunk = Vec::new();
-        for row in rows {
-            chunk.extend_from_slice(if first { b"\n" } else { b",\n" });
-            first = false;
-            serde_json::to_writer(&mut chunk, &row)?;
-        }
-        Ok(chunk.into())
-    });
-    let whole = |text: &'static str| std::iter::once(Ok(Bytes::from_static(text.as_bytes())));
-    stream::iter(whole("{\"endpoints\":[").chain(rows).chain(whole("]}\n")))
-}
-
 const COLUMNS: [&str; 11] = [
     "TUNNEL",
     "NODE",
@@ -164,7 +125,6 @@ const COLUMNS: [&str; 11] = [
 ];
 
 fn cells(row: &Row) -> [String; COLUMNS.len()] {
-    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
     [
         row.tunnel.to_string(),
         row.node.to_string(),
@@ -181,49 +141,6 @@ fn cells(row: &Row) -> [String; COLUMNS.len()] {
         format!("{}s", row.lease_seconds),
         row.stored.into(),
     ]
-}
-
-/// A holder comes from a store, which others may write.
-fn printable(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
-}
-
-/// In tenths of a second as long as those matter.
-fn ago(age: Duration) -> String {
-    if age < Duration::from_secs(10) {
-        format!("{:.1}s ago", age.as_secs_f64())
-    } else {
-        format!("{}s ago", age.as_secs())
-    }
-}
-
-/// The rows in aligned columns, and what to do when there are `more`.
-fn table(rows: &[Row], more: bool) -> String {
-    let lines: Vec<_> = rows.iter().map(cells).collect();
-    let mut widths = COLUMNS.map(str::len);
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    let mut write = |cells: [&str; COLUMNS.len()]| {
-        let mut line = String::new();
-        for (cell, width) in cells.into_iter().zip(widths) {
-            // Writing to a String cannot fail.
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    };
-    write(COLUMNS);
-    for line in &lines {
-        write(line.each_ref().map(String::as_str));
-    }
-    if more {
-        text.push_str("There are more: raise ?limit=, filter by ?tunnel= or ?node=, or ask for ?format=json.\n");
-    }
-    text
 }
 
 #[cfg(test)]

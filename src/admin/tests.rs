@@ -13,6 +13,7 @@ pub(super) fn admin(listing: Fixed) -> Admin {
         parts: Arc::new(Vec::new),
         metrics: Arc::new(|| Ok("# EOF\n".into())),
         listing: Arc::new(listing),
+        sessions: Arc::new(|| Ok(Vec::new())),
     }
 }
 
@@ -115,7 +116,7 @@ async fn metrics_are_open_metrics() {
 async fn the_index_names_every_path() {
     let admin = admin(Fixed::default());
     let index = ask(&admin, "/", "*/*").await.body;
-    for path in ["/livez", "/readyz", "/metrics", "/endpoints"] {
+    for path in ["/livez", "/readyz", "/metrics", "/endpoints", "/sessions"] {
         assert!(index.contains(path), "{path}");
         assert_eq!(ask(&admin, path, "*/*").await.status, 200, "{path}");
     }

@@ -207,15 +207,9 @@ impl Collector for SessionFigures {
             None,
             MetricType::Gauge,
         )?;
-        for (state, text) in [
-            (State::Connected, "connected"),
-            (State::Elsewhere, "elsewhere"),
-            (State::Silent, "silent"),
-            (State::Superseded, "superseded"),
-            (State::Static, "static"),
-        ] {
+        for state in State::ALL {
             let count = figures.states.get(&state).copied().unwrap_or(0);
-            whole(count).encode(states.encode_family(&[("state", text)])?)?;
+            whole(count).encode(states.encode_family(&[("state", state.as_str())])?)?;
         }
         let gauge = whole(figures.waiting_writes);
         gauge.encode(encoder.encode_descriptor(

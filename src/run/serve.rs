@@ -139,6 +139,10 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
             Arc::new(move || metrics.encode())
         },
         listing: Arc::clone(&registry) as Arc<_>,
+        sessions: {
+            let (sessions, is_listening) = (Arc::clone(&sessions), session_entry.is_some());
+            Arc::new(move || sessions::list(&sessions, is_listening))
+        },
     });
 
     supervisor.spawn(accepting, "listener", {

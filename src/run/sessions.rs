@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use crate::admin::sessions::Unlisted;
 use crate::args::Serve;
 use crate::backend::Backend;
 use crate::metrics::Metrics;
@@ -16,6 +17,7 @@ use crate::server::session::{Config, SessionServer, exposure};
 use crate::server::tls::{Tls, Use};
 use crate::session::Sessions;
 use crate::session::engine::Setup;
+use crate::session::engine::view::Listed;
 
 /// The sessions in a store, whether or not this process listens for more: it may
 /// serve them, or see that they end.
@@ -33,6 +35,17 @@ pub(super) fn sessions(
         seed: fastrand::u64(..),
     };
     Arc::new(Sessions::new(setup, backend))
+}
+
+/// The sessions for the admin port. Where no listener is, there may be some all
+/// the same: those of other replicas, or of an earlier start.
+pub(super) fn list(sessions: &Sessions, is_listening: bool) -> Result<Vec<Listed>, Unlisted> {
+    match sessions.list() {
+        Some(listed) if !is_listening && listed.is_empty() => Err(Unlisted::Off),
+        None if !is_listening => Err(Unlisted::Off),
+        None => Err(Unlisted::NotRead),
+        Some(listed) => Ok(listed),
+    }
 }
 
 /// The listener, bound, with what it reads from files.

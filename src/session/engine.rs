@@ -210,6 +210,11 @@ impl Engine {
                 entry.connection = None;
                 entry.silent = Some(at);
                 self.version += 1;
+                if let Some(record) = &entry.record {
+                    let instance = record.registration.instance.clone();
+                    let (front, grace) = (Arc::clone(&record.front), self.setup.grace);
+                    self.events.push(Event::Lost(instance, front, grace));
+                }
             }
         }
     }
@@ -323,6 +328,11 @@ impl Engine {
             self.bind(at, key, connection);
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.hold_due = self.setup.shared;
+                if let Some(record) = &entry.record {
+                    let instance = record.registration.instance.clone();
+                    let event = Event::Resumed(instance, Arc::clone(&record.front));
+                    self.events.push(event);
+                }
             }
             Reply::Ok
         } else {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::session::header::Header;
 use crate::session::registration::{Instance, ServiceName};
@@ -24,6 +25,14 @@ pub enum Event {
     Superseded(Instance, Arc<str>),
     /// A session was without a connection for too long.
     Expired(Instance, Arc<str>),
+    /// The connection of a session has ended; it stays for so long.
+    Lost(Instance, Arc<str>, Duration),
+    /// A session was taken up again, by `RECONNECT`.
+    Resumed(Instance, Arc<str>),
+    /// A session was ended, by `SHUTDOWN`.
+    Ended(Instance, Arc<str>),
+    /// A session is in maintenance from now on (true), or not any more.
+    Maintenance(Instance, Arc<str>, bool),
 }
 
 impl fmt::Display for Event {
@@ -49,6 +58,22 @@ impl fmt::Display for Event {
             }
             Self::Expired(instance, front) => {
                 write!(f, "Session expired: {instance} (session: {front})")
+            }
+            Self::Lost(instance, front, grace) => {
+                write!(
+                    f,
+                    "Connection lost: {instance} (session: {front}), kept for {grace:?}"
+                )
+            }
+            Self::Resumed(instance, front) => {
+                write!(f, "Session reconnected: {instance} (session: {front})")
+            }
+            Self::Ended(instance, front) => {
+                write!(f, "Session ended: {instance} (session: {front})")
+            }
+            Self::Maintenance(instance, front, is_on) => {
+                let what = if *is_on { "entered" } else { "left" };
+                write!(f, "Maintenance {what}: {instance} (session: {front})")
             }
         }
     }
@@ -111,6 +136,46 @@ mod tests {
             ),
         ] {
             assert_eq!(event.to_string(), line);
+        }
+    }
+
+    #[test]
+    fn what_becomes_of_a_session_is_told() {
+        let registration = Registration::parse("api", "h", "9000", "0").unwrap();
+        let instance = || registration.instance.clone();
+        let front = || Arc::<str>::from("h-9000-1");
+        let grace = Duration::from_secs(60);
+        for (event, line) in [
+            (
+                Event::Superseded(instance(), front()),
+                "Session superseded: api at h:9000 (session: h-9000-1)",
+            ),
+            (
+                Event::Expired(instance(), front()),
+                "Session expired: api at h:9000 (session: h-9000-1)",
+            ),
+            (
+                Event::Lost(instance(), front(), grace),
+                "Connection lost: api at h:9000 (session: h-9000-1), kept for 60s",
+            ),
+            (
+                Event::Resumed(instance(), front()),
+                "Session reconnected: api at h:9000 (session: h-9000-1)",
+            ),
+            (
+                Event::Ended(instance(), front()),
+                "Session ended: api at h:9000 (session: h-9000-1)",
+            ),
+            (
+                Event::Maintenance(instance(), front(), true),
+                "Maintenance entered: api at h:9000 (session: h-9000-1)",
+            ),
+            (
+                Event::Maintenance(instance(), front(), false),
+                "Maintenance left: api at h:9000 (session: h-9000-1)",
+            ),
+        ] {
+            assert_eq!(event.to_string(), format!("[registry] {line}"));
         }
     }
 

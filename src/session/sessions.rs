@@ -16,7 +16,7 @@ use crate::map::{Map, Set};
 use crate::record::{Key, Kind};
 use crate::registry::ConnectionId;
 use crate::session::engine::sync::session;
-use crate::session::engine::view::{Offer, Session, State};
+use crate::session::engine::view::{Listed, Offer, Session, State};
 use crate::session::engine::{ANSWER_WITHIN, Answer, Engine, Setup, Ticket};
 use crate::session::id::RANDOM_BYTES;
 use crate::session::place::Place;
@@ -301,6 +301,15 @@ impl Sessions {
     #[must_use]
     pub fn sessions(&self) -> Vec<Session> {
         self.inner.lock().engine.sessions().collect()
+    }
+
+    /// All sessions, in no order; none before the store was read, when nobody
+    /// knows yet. What is locked for that is locked once, for as long as a
+    /// pointer for each takes.
+    #[must_use]
+    pub fn list(&self) -> Option<Vec<Listed>> {
+        let engine = &mut self.inner.lock().engine;
+        engine.is_ready().then(|| engine.list(Now::read()))
     }
 
     /// Who serves which place, as [`Engine::served`] tells it, and the version

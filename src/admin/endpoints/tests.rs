@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::*;
+use crate::admin::list::TABLE;
 use crate::admin::tests::{Answer, admin, ask};
 use crate::listing::tests::{Fixed, row};
 
@@ -148,11 +151,8 @@ async fn everything_is_listed_page_by_page() {
 async fn pages_are_asked_for_as_they_are_read() {
     let asked = Arc::default();
     let listing = Counting(rows(3 * PAGE), Arc::clone(&asked));
-    let mut chunks = json(Pages::new(
-        Arc::new(listing),
-        &Filter::default(),
-        usize::MAX,
-    ));
+    let pages = Pages::new(Arc::new(listing), &Filter::default(), usize::MAX);
+    let mut chunks = json("endpoints", pages);
     for _ in 0..2 {
         futures::StreamExt::next(&mut chunks)
             .await

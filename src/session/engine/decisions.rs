@@ -443,3 +443,31 @@ fn decision_17_the_log_tells_what_was_carried_out() {
         ]
     );
 }
+
+#[test]
+fn the_log_tells_how_a_session_lives() {
+    let mut world = World::alone();
+    let link = world.connect(0);
+    let sid = world.register(link, "api|h|9000");
+    world.send(link, &format!("MAINT_ENTER|{sid}"));
+    world.send(link, &format!("MAINT_EXIT|{sid}"));
+    world.close(link);
+    let link = world.connect(0);
+    world.send(link, &format!("RECONNECT|{sid}"));
+    world.send(link, &format!("SHUTDOWN|{sid}"));
+    world.close(link);
+    world.pass(1);
+    let (front, _) = sid.rsplit_once('-').unwrap();
+    let line = |what: &str| format!("[registry] {what}: api at h:9000 (session: {front})");
+    assert_eq!(
+        world.lines(),
+        [
+            line("Service registered"),
+            line("Maintenance entered"),
+            line("Maintenance left"),
+            line("Connection lost") + ", kept for 60s",
+            line("Session reconnected"),
+            line("Session ended"),
+        ]
+    );
+}

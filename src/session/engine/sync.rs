@@ -14,6 +14,7 @@ use crate::record::{Key, Record};
 use crate::registry::queue::Ended;
 use crate::session::engine::turns::Wish;
 use crate::session::engine::{Engine, Entry, Writing, later};
+use crate::session::events::Event;
 use crate::session::id::SessionKey;
 use crate::session::problem::Problem;
 use crate::session::record::SessionRecord;
@@ -190,7 +191,11 @@ impl Engine {
         let Some(content) = &writing.content else {
             entry.revision = None;
             if has_turn {
-                entry.record = None;
+                if let Some(record) = entry.record.take() {
+                    let instance = record.registration.instance.clone();
+                    let event = Event::Ended(instance, Arc::clone(&record.front));
+                    self.events.push(event);
+                }
                 self.acknowledge(now, key, revision);
             } else if entry.record.is_none() {
                 self.forget(now, key, revision);

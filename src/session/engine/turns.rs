@@ -211,7 +211,11 @@ impl Engine {
             Wish::Register(..) => Event::Registered(instance.clone(), Arc::clone(&record.front)),
             Wish::Change(Change::Route(route)) => Event::RouteAdded(service, route.clone()),
             Wish::Change(Change::Header(header)) => Event::HeaderAdded(service, header.clone()),
-            Wish::Change(Change::Option(_) | Change::Maintenance(_)) | Wish::Shutdown => return,
+            Wish::Change(Change::Maintenance(is_on)) => {
+                Event::Maintenance(instance.clone(), Arc::clone(&record.front), *is_on)
+            }
+            // The end is told where the record goes.
+            Wish::Change(Change::Option(_)) | Wish::Shutdown => return,
         });
     }
 

@@ -1,7 +1,12 @@
 //! What is served, and how the sessions are.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
 
 use crate::map::Set;
 use crate::session::engine::Engine;
@@ -12,6 +17,7 @@ use crate::session::record::SessionRecord;
 use crate::session::registration::ServiceName;
 pub use crate::session::served::Offer;
 use crate::session::served::{self, age};
+use crate::time::Now;
 
 /// What keeps a session alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +34,51 @@ pub enum State {
     Static,
 }
 
+impl State {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 5] = [
+        Self::Connected,
+        Self::Elsewhere,
+        Self::Silent,
+        Self::Superseded,
+        Self::Static,
+    ];
+
+    /// The word for it, as people and metrics are told.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Elsewhere => "elsewhere",
+            Self::Silent => "silent",
+            Self::Superseded => "superseded",
+            Self::Static => "static",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for State {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|state| state.as_str() == text)
+            .ok_or("must be connected, elsewhere, silent, superseded or static")
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 /// A session as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -35,6 +86,18 @@ pub struct Session {
     pub record: Arc<SessionRecord>,
     /// How it lives.
     pub state: State,
+}
+
+/// A session as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is.
+    pub record: Arc<SessionRecord>,
+    /// How it lives.
+    pub state: State,
+    /// How long nothing has kept it alive; none while something does. Time in
+    /// which this process did not run is not counted.
+    pub silent: Option<Duration>,
 }
 
 impl Engine {
@@ -57,6 +120,22 @@ impl Engine {
             };
             Some(Session { record, state })
         })
+    }
+
+    /// All sessions, in no order, with how long they have been silent.
+    #[must_use]
+    pub fn list(&mut self, now: Now) -> Vec<Listed> {
+        let at = self.patience.counted(now.mono);
+        let listed = |Session { record, state }| {
+            let entry = self.entries.get(&record.key);
+            let silent = entry.and_then(|entry| entry.silent);
+            Listed {
+                silent: silent.map(|since| at.saturating_duration_since(since)),
+                record,
+                state,
+            }
+        };
+        self.sessions().map(listed).collect()
     }
 
     /// Who serves which place, the oldest session first. A session that was

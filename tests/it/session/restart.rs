@@ -93,6 +93,17 @@ async fn a_memory_store_forgets_sessions() {
 }
 
 #[tokio::test]
+async fn where_no_sessions_are_taken_that_is_said() {
+    let folder = folder();
+    let setup = Setup::new(Net::take(), folder.path());
+    let registry = setup.start().await;
+    let (status, text) = registry.admin("/sessions").await;
+    assert_eq!(status.as_u16(), 404);
+    assert!(text.contains("--session-listen"), "{text}");
+    registry.stop().await;
+}
+
+#[tokio::test]
 async fn decision_17_the_lines_that_the_field_greps_for_and_no_secret() {
     for format in ["text", "json"] {
         let folder = folder();
@@ -126,6 +137,10 @@ async fn decision_17_the_lines_that_the_field_greps_for_and_no_secret() {
         let (_, metrics) = registry.admin("/metrics").await;
         let accepted = "tunnel_registry_session_connections_accepted_total";
         assert_eq!(crate::process::value(&metrics, accepted), 1);
+        let (_, listed) = registry.admin("/sessions?format=json").await;
+        assert!(listed.contains(front), "{listed}");
+        let (_, table) = registry.admin("/sessions?state=connected").await;
+        assert!(table.contains(front), "{table}");
         client.gets(&format!("SHUTDOWN|{sid}"), "GOODBYE").await;
         client.ended().await;
         // The reply comes after the line.
@@ -137,12 +152,16 @@ async fn decision_17_the_lines_that_the_field_greps_for_and_no_secret() {
             "[registry] Route added: api-service at [api.example.com]/v2 -> http://api-v2:9000",
             "[registry] Route added: api-service at [a.com b.com]/ -> http://api-v2:9000",
             "[registry] Header added: X-API-Version = 2.0 for api-service",
+            "[registry] Maintenance entered: api-service at api-v2:9000",
+            "[registry] Maintenance left: api-service at api-v2:9000",
+            "[registry] Session reconnected: api-service at api-v2:9000",
+            "[registry] Session ended: api-service at api-v2:9000",
         ] {
             let with: Vec<_> = said.lines().filter(|told| told.contains(line)).collect();
             assert_eq!(with.len(), 1, "{line} is not in\n{said}");
             assert!(with[0].contains("INFO"), "{}", with[0]);
         }
-        for text in [said, metrics, ready] {
+        for text in [said, metrics, ready, listed, table] {
             assert!(!text.contains(secret));
         }
         registry.stop().await;
