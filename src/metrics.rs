@@ -7,6 +7,7 @@ pub mod connections;
 pub mod controller;
 pub mod gateway;
 mod process;
+pub mod proxy;
 pub mod registry;
 pub mod sessions;
 
@@ -25,6 +26,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use connections::Connections;
+use proxy::ProxyMetrics;
 use sessions::SessionMetrics;
 
 /// The content type of [`Metrics::encode`].
@@ -204,6 +206,8 @@ pub struct Metrics {
     pub connections: Connections<Closed>,
     /// The session listener.
     pub sessions: SessionMetrics,
+    /// What a proxy asks for.
+    pub proxy: ProxyMetrics,
     reload_failures: [Counter; Reload::ALL.len()],
     expiry: Family<[(&'static str, &'static str); 0], Gauge>,
     session_expiry: Family<[(&'static str, &'static str); 0], Gauge>,
@@ -242,6 +246,7 @@ impl Metrics {
             "",
         );
         let sessions = SessionMetrics::new(&mut registry);
+        let proxy = ProxyMetrics::new(&mut registry);
         registry.register(
             "tunnel_registry_reload_failures",
             "Changed files that could not be used; the old contents stay in use",
@@ -292,6 +297,7 @@ impl Metrics {
             }),
             connections,
             sessions,
+            proxy,
             reload_failures: Reload::ALL
                 .map(|what| reload_failures.get_or_create_owned(&[("what", what.as_str())])),
             expiry,

@@ -40,7 +40,7 @@ labels! {
         Shutdown = "shutdown",
         /// `RECONNECT`
         Reconnect = "reconnect",
-        /// A line that was not understood, or not ended in time.
+        /// A line that is no command, is too long, or was not ended in time.
         Other = "other",
     }
 }
@@ -60,6 +60,48 @@ impl Asked {
             Command::Shutdown(_) => Self::Shutdown,
             Command::Reconnect(_) => Self::Reconnect,
         }
+    }
+
+    /// What a line is counted as that was refused before it was a command, by the
+    /// word that it began with.
+    #[must_use]
+    pub fn refused(word: Option<&str>) -> Self {
+        let is = |asked: &Self| word.is_some_and(|word| asked.as_str().eq_ignore_ascii_case(word));
+        Self::ALL.into_iter().find(is).unwrap_or(Self::Other)
+    }
+
+    /// How it is usually answered, when it is not carried out. Anything else is
+    /// counted too, once it has happened.
+    fn usual(self) -> &'static [Answered] {
+        use Answered as A;
+        match self {
+            Self::Register => &[A::AlreadyRegistered, A::InvalidPort],
+            Self::Route => &[A::InvalidSession, A::InvalidRoute, A::RouteConflict],
+            Self::Header => &[A::InvalidSession, A::InvalidHeader],
+            Self::Options => &[A::InvalidSession, A::InvalidOption],
+            Self::Validate => &[
+                A::InvalidSession,
+                A::InvalidRoute,
+                A::InvalidOption,
+                A::RouteConflict,
+            ],
+            Self::MaintEnter | Self::MaintExit | Self::Shutdown => &[A::InvalidSession],
+            Self::Reconnect => &[A::Reregister],
+            Self::Other => &[
+                A::InvalidFormat,
+                A::UnknownCommand,
+                A::LineTooLong,
+                A::ReadTimeout,
+            ],
+        }
+    }
+
+    /// Whether this answer is counted from the start, at zero.
+    fn expects(self, answer: Answered) -> bool {
+        use Answered::{InvalidFormat, NotAllowed, Ok, Unavailable};
+        let is_command = self != Self::Other;
+        self.usual().contains(&answer)
+            || is_command && matches!(answer, Ok | InvalidFormat | NotAllowed | Unavailable)
     }
 }
 
@@ -131,7 +173,9 @@ impl Answered {
 pub struct SessionMetrics {
     /// Its connections.
     pub connections: Connections<SessionClosed>,
-    commands: [[Counter; Answered::ALL.len()]; Asked::ALL.len()],
+    /// Of those that are counted from the start.
+    commands: [[Option<Counter>; Answered::ALL.len()]; Asked::ALL.len()],
+    all: Family<[(&'static str, &'static str); 2], Counter>,
     latency: [Histogram; Asked::ALL.len()],
 }
 
@@ -164,12 +208,12 @@ impl SessionMetrics {
             ),
             commands: Asked::ALL.map(|command| {
                 Answered::ALL.map(|outcome| {
-                    commands.get_or_create_owned(&[
-                        ("command", command.as_str()),
-                        ("outcome", outcome.as_str()),
-                    ])
+                    let labels = labels(command, outcome);
+                    let expected = command.expects(outcome);
+                    expected.then(|| commands.get_or_create_owned(&labels))
                 })
             }),
+            all: commands,
             latency: Asked::ALL
                 .map(|command| latency.get_or_create_owned(&[("command", command.as_str())])),
         }
@@ -177,9 +221,16 @@ impl SessionMetrics {
 
     /// A command was answered.
     pub fn answered(&self, command: Asked, outcome: Answered, took: Duration) {
-        self.commands[command as usize][outcome as usize].inc();
+        match &self.commands[command as usize][outcome as usize] {
+            Some(counter) => counter.inc(),
+            None => self.all.get_or_create(&labels(command, outcome)).inc(),
+        };
         self.latency[command as usize].observe(took.as_secs_f64());
     }
+}
+
+fn labels(command: Asked, outcome: Answered) -> [(&'static str, &'static str); 2] {
+    [("command", command.as_str()), ("outcome", outcome.as_str())]
 }
 
 fn whole(count: usize) -> ConstGauge<i64> {
@@ -262,5 +313,32 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_was_refused_counts_for_its_command() {
+        for (word, asked) in [
+            (Some("REGISTER"), Asked::Register),
+            (Some("MAINT_EXIT"), Asked::MaintExit),
+            (Some("HELLO"), Asked::Other),
+            (None, Asked::Other),
+        ] {
+            assert_eq!(Asked::refused(word), asked);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_not_there_until_it_is() {
+        let metrics = Metrics::new();
+        let line = r#"{command="register",outcome="invalid_route"}"#;
+        let text = metrics.encode().unwrap();
+        assert!(!text.contains(line));
+        let series = text.lines().filter(|line| line.contains(",outcome=\""));
+        let series = series.filter(|line| line.contains("session_commands_total"));
+        assert_eq!(series.count(), 57);
+        let (asked, answered) = (Asked::Register, Answered::InvalidRoute);
+        metrics.sessions.answered(asked, answered, Duration::ZERO);
+        let text = metrics.encode().unwrap();
+        assert!(text.contains(&format!("{line} 1\n")));
     }
 }

@@ -88,15 +88,16 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     let namespace = cluster.as_ref().map(|(_, namespace)| namespace.clone());
     let registry = Arc::new(Registry::new(setup, &backend, args.times.register_wait));
     let sessions = sessions::sessions(args, &identity, sharing.is_some(), &backend);
+    let metrics = Arc::new(Metrics::new());
     let server = server.also(traefik::http::router(
         Arc::clone(&sessions) as _,
         responder_url,
+        Arc::clone(&metrics),
     ));
     // A store that others share is collected by the controller.
     let plan = sharing
         .is_none()
         .then(|| Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono))));
-    let metrics = Arc::new(Metrics::new());
     metrics.register(Box::new(Figures::new(Arc::clone(&registry), plan.clone())));
     metrics.register(Box::new(SessionFigures::new(Arc::clone(&sessions))));
     let pulse = Arc::new(Pulse::new(Now::read()));
@@ -191,9 +192,9 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     });
     let maintenance_listen = responder.as_ref().map(Responder::local_addr);
     if let Some(responder) = responder {
-        let sessions = Arc::clone(&sessions);
+        let (sessions, metrics) = (Arc::clone(&sessions), Arc::clone(&metrics));
         supervisor.spawn(accepting, "maintenance responder", |stop| {
-            endless(responder.run(sessions, stop))
+            endless(responder.run(sessions, metrics, stop))
         });
     }
     let session_listen = session_entry.as_ref().map(Entry::local_addr);

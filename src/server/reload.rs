@@ -108,7 +108,9 @@ impl<T: Send + Sync> Watched<T> {
             };
             match &outcome {
                 Ok(()) => tracing::info!(files = names(&self.files), "{what} changed; in use now"),
-                Err(error) => tracing::error!(%error, "{what} changed; the old ones stay in use"),
+                Err(error) => {
+                    tracing::error!(%error, "{what} changed and cannot be used; what was read before stays in use")
+                }
             }
             tell(&outcome);
         }

@@ -1,6 +1,6 @@
 //! Bytes to commands, whatever pieces they come in.
 
-use crate::session::command::Command;
+use crate::session::command::{Command, word};
 use crate::session::problem::Problem;
 
 /// The most bytes of a command, without the end of its line (LF, or CR and LF).
@@ -15,6 +15,8 @@ pub struct Decoder {
     begun: Vec<u8>,
     /// Whether the line is too long, and the rest of it is passed over.
     too_long: bool,
+    /// The word that the last line began with.
+    word: Option<&'static str>,
 }
 
 impl Decoder {
@@ -35,21 +37,29 @@ impl Decoder {
             };
             let (last, rest) = received.split_at(end);
             *received = rest.get(1..).unwrap_or_default();
-            let result = if self.begun.is_empty() && !self.too_long {
+            let (word, result) = if self.begun.is_empty() && !self.too_long {
                 read(last)
             } else {
                 self.keep(last);
                 // Given back: not every connection needs room for a line.
                 let line = std::mem::take(&mut self.begun);
                 match std::mem::take(&mut self.too_long) {
-                    true => Some(Err(Problem::LineTooLong)),
+                    true => (None, Some(Err(Problem::LineTooLong))),
                     false => read(&line),
                 }
             };
             if result.is_some() {
+                self.word = word;
                 return result;
             }
         }
+    }
+
+    /// The word of a command that the last line of [`Decoder::next`] began with,
+    /// whatever else was wrong with it.
+    #[must_use]
+    pub fn word(&self) -> Option<&'static str> {
+        self.word
     }
 
     /// Whether a line was begun and is not ended: the time for it runs.
@@ -69,19 +79,22 @@ impl Decoder {
     }
 }
 
+/// A command or what is wrong with it, and the word that it begins with.
+type Read = (Option<&'static str>, Option<Result<Command, Problem>>);
+
 /// Reads a line without its LF; a blank one is nothing.
-fn read(line: &[u8]) -> Option<Result<Command, Problem>> {
+fn read(line: &[u8]) -> Read {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.len() > MAX_COMMAND {
-        return Some(Err(Problem::LineTooLong));
+        return (None, Some(Err(Problem::LineTooLong)));
     }
     if line.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
-        return None;
+        return (None, None);
     }
-    Some(match std::str::from_utf8(line) {
-        Ok(line) if !line.contains(['\0', '\r']) => Command::parse(line),
-        Ok(_) | Err(_) => Err(Problem::InvalidFormat),
-    })
+    match std::str::from_utf8(line) {
+        Ok(line) if !line.contains(['\0', '\r']) => (word(line), Some(Command::parse(line))),
+        Ok(_) | Err(_) => (None, Some(Err(Problem::InvalidFormat))),
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +122,21 @@ mod tests {
 
     fn validate(id: &str) -> Result<Command, Problem> {
         Ok(Command::Validate(SessionKey::of(id)))
+    }
+
+    #[test]
+    fn the_word_of_a_line_is_known_though_the_rest_is_wrong() {
+        let mut decoder = Decoder::default();
+        for (line, word) in [
+            ("VALIDATE|a\n", Some("VALIDATE")),
+            ("ROUTE|a\n", Some("ROUTE")),
+            ("MAINT_EXIT\r\n", Some("MAINT_EXIT")),
+            ("route|a\n", None),
+            ("ROUTES|a\n", None),
+        ] {
+            assert!(decoder.next(&mut line.as_bytes()).is_some());
+            assert_eq!(decoder.word(), word, "{line}");
+        }
     }
 
     #[test]

@@ -36,6 +36,25 @@ pub enum Change {
     Maintenance(bool),
 }
 
+/// All words that a command begins with.
+const WORDS: [&str; 9] = [
+    "REGISTER",
+    "ROUTE",
+    "HEADER",
+    "OPTIONS",
+    "VALIDATE",
+    "MAINT_ENTER",
+    "MAINT_EXIT",
+    "SHUTDOWN",
+    "RECONNECT",
+];
+
+/// The word that a line begins with, if that is a command's.
+pub(super) fn word(line: &str) -> Option<&'static str> {
+    let first = line.split('|').next().unwrap_or_default();
+    WORDS.into_iter().find(|word| *word == first)
+}
+
 impl Command {
     /// Parses a line, without its end.
     ///
@@ -49,10 +68,8 @@ impl Command {
             *fields.get_mut(count).ok_or(Problem::InvalidFormat)? = field;
             count += 1;
         }
-        match fields[0] {
-            "REGISTER" | "ROUTE" | "HEADER" | "OPTIONS" | "VALIDATE" | "MAINT_ENTER"
-            | "MAINT_EXIT" | "SHUTDOWN" | "RECONNECT" => {}
-            _ => return Err(Problem::UnknownCommand),
+        if !WORDS.contains(&fields[0]) {
+            return Err(Problem::UnknownCommand);
         }
         let key = || SessionKey::of(fields[1]);
         Ok(match &fields[..count] {

@@ -230,6 +230,13 @@ impl Engine {
             .is_some_and(|connection| !connection.sessions.is_empty())
     }
 
+    /// Whether it is this connection that keeps a session alive.
+    #[must_use]
+    pub fn keeps(&self, connection: ConnectionId, key: SessionKey) -> bool {
+        let entry = self.entries.get(&key);
+        entry.is_some_and(|entry| entry.connection == Some(connection))
+    }
+
     /// The record of a session that was not superseded.
     fn live(&self, key: SessionKey) -> Option<&Arc<SessionRecord>> {
         let entry = self.entries.get(&key)?;

@@ -22,15 +22,21 @@ use axum::extract::{Request, State};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
+use crate::causes::Causes;
+use crate::metrics::Metrics;
+use crate::metrics::proxy::Shown;
+use crate::server::throttle::Throttle;
 use crate::server::{self, BindError};
 use crate::session::serving::{Derived, Serving};
-use index::Index;
+use crate::time::Now;
+use index::{At, Index};
 use page::Page;
 
 /// Pages that are fetched at once; a request that finds so many gets our own.
@@ -67,6 +73,11 @@ pub struct Responder {
 struct Pages {
     index: Derived<Index>,
     room: Semaphore,
+    metrics: Arc<Metrics>,
+    /// Why pages could not be had, as far as that was told lately.
+    told: Mutex<Causes>,
+    /// Bounds what is told of many pages at once.
+    lines: Throttle,
 }
 
 impl Responder {
@@ -98,8 +109,13 @@ impl Responder {
 
     /// Answers for the sessions that `serving` tells of, until it is asked to
     /// stop; then what is in flight, which is bounded in time.
-    pub async fn run(self, serving: Arc<dyn Serving>, stop: CancellationToken) {
-        serve(self.listener, Arc::new(Pages::of(serving)), stop).await;
+    pub async fn run(
+        self,
+        serving: Arc<dyn Serving>,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) {
+        serve(self.listener, Arc::new(Pages::of(serving, metrics)), stop).await;
     }
 }
 
@@ -110,33 +126,59 @@ async fn serve(listener: TcpListener, pages: Arc<Pages>, stop: CancellationToken
 }
 
 impl Pages {
-    fn of(serving: Arc<dyn Serving>) -> Self {
+    fn of(serving: Arc<dyn Serving>, metrics: Arc<Metrics>) -> Self {
         Self {
             index: Derived::new(serving, FRESH, Index::of),
             room: Semaphore::new(FETCHES),
+            metrics,
+            told: Mutex::default(),
+            lines: Throttle::default(),
         }
     }
 
-    /// The page for a request, if it can be had.
-    async fn page(&self, request: &page::Wanted<'_>) -> Option<Page> {
-        let at = self
-            .index
-            .get(Instant::now())?
-            .find(request.host, request.uri.path())?;
-        let Ok(_permit) = self.room.try_acquire() else {
-            tracing::debug!(%at, "a page of maintenance was not fetched: {FETCHES} are");
-            return None;
+    /// The page for a request if it can be had, and as what the answer counts.
+    async fn page(&self, request: &page::Wanted<'_>) -> (Shown, Option<Page>) {
+        let (host, path) = (request.host, request.uri.path());
+        let Some(index) = self.index.get(Instant::now()) else {
+            return (Shown::Unknown, None);
         };
-        match timeout(FETCH_TIME, page::fetch(&at, request)).await {
-            Ok(Ok(page)) => Some(page),
-            Ok(Err(error)) => {
-                tracing::debug!(%at, %error, "a page of maintenance could not be fetched");
-                None
+        let Some(at) = index.find(host, path) else {
+            let is_served = index.serves(host, path);
+            let shown = if is_served {
+                Shown::Plain
+            } else {
+                Shown::Unknown
+            };
+            return (shown, None);
+        };
+        match self.fetch(&at, request).await {
+            Ok(page) => (Shown::Page, Some(page)),
+            Err(why) => {
+                self.tell(&at, &why);
+                (Shown::Plain, None)
             }
-            Err(_) => {
-                tracing::debug!(%at, "a page of maintenance took longer than {FETCH_TIME:?}");
-                None
-            }
+        }
+    }
+
+    async fn fetch(&self, at: &At, request: &page::Wanted<'_>) -> Result<Page, String> {
+        let Ok(_permit) = self.room.try_acquire() else {
+            return Err(format!("{FETCHES} pages were being fetched"));
+        };
+        match timeout(FETCH_TIME, page::fetch(at, request)).await {
+            Ok(page) => page.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("it took longer than {FETCH_TIME:?}")),
+        }
+    }
+
+    /// Tells why a page could not be had: each cause once a minute, and of many
+    /// causes some.
+    fn tell(&self, at: &At, why: &str) {
+        let is_news = self
+            .told
+            .lock()
+            .is_news(&format!("{at} {why}"), Now::read().mono);
+        if is_news && let Some(unsaid) = self.lines.admit(Instant::now()) {
+            tracing::warn!(%at, why, unsaid, "a maintenance page could not be fetched, so visitors get a plain one; see what serves that host and port, which REGISTER named");
         }
     }
 }
@@ -147,10 +189,10 @@ fn router(pages: Arc<Pages>) -> Router {
 
 async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let page = match host(&head.uri, &head.headers) {
+    let (shown, page) = match host(&head.uri, &head.headers) {
         // A page that is behind this very responder.
-        Some(_) if head.headers.contains_key(page::MARK) => None,
-        None => None,
+        Some(_) if head.headers.contains_key(page::MARK) => (Shown::Plain, None),
+        None => (Shown::Unknown, None),
         Some(host) => {
             let wanted = page::Wanted {
                 host,
@@ -162,6 +204,7 @@ async fn answer(State(pages): State<Arc<Pages>>, request: Request) -> Response<B
         }
     };
     discard(body).await;
+    pages.metrics.proxy.shown(shown);
     respond(page)
 }
 

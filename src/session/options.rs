@@ -117,6 +117,9 @@ impl Setting {
 impl Options {
     /// The weight of a session that did not say.
     pub const WEIGHT: u16 = 1;
+    /// How often the backend of a session is checked that did not say, in
+    /// milliseconds: as Traefik does of itself.
+    pub const CHECK_EVERY_MS: u64 = 30_000;
 
     /// Changes one.
     pub fn set(&mut self, setting: &Setting) {
@@ -143,12 +146,15 @@ impl Options {
     /// # Errors
     /// [`Problem::InvalidOption`] with those that do not.
     pub fn check(&self) -> Result<(), Problem> {
-        match (self.health_check_interval_ms, self.health_check_timeout_ms) {
-            (Some(interval), Some(timeout)) if timeout > interval => Err(Problem::InvalidOption(
-                "health_check_timeout is longer than health_check_interval".into(),
-            )),
-            _ => Ok(()),
+        let interval = self
+            .health_check_interval_ms
+            .unwrap_or(Self::CHECK_EVERY_MS);
+        if self.health_check_timeout_ms.is_some_and(|it| it > interval) {
+            return Err(Problem::InvalidOption(
+                "health_check_timeout is longer than health_check_interval (30s unless set)".into(),
+            ));
         }
+        Ok(())
     }
 }
 
@@ -317,5 +323,11 @@ mod tests {
             ("health_check_timeout", "2s"),
         ]);
         assert!(matches!(not.check(), Err(Problem::InvalidOption(_))));
+        // Against the interval that holds when none was set.
+        assert_eq!(set(&[("health_check_timeout", "30s")]).check(), Ok(()));
+        let alone = set(&[("health_check_timeout", "31s")]).check();
+        assert!(matches!(alone, Err(Problem::InvalidOption(_))));
+        // Without a timeout of its own a check is cut to the interval.
+        assert_eq!(set(&[("health_check_interval", "1s")]).check(), Ok(()));
     }
 }

@@ -1,6 +1,7 @@
 //! Who may register what: a pure decision from a file's rules.
 
 mod glob;
+mod list;
 mod network;
 
 use std::net::IpAddr;
@@ -33,15 +34,16 @@ pub struct Policy {
 #[serde(deny_unknown_fields)]
 struct Rule {
     /// Where they are; anywhere if empty.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list::read")]
     networks: Vec<Network>,
     /// Who they are, by a name of their certificate; anybody if empty.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list::read")]
     certificates: Vec<Glob>,
     /// As which services.
+    #[serde(deserialize_with = "list::read")]
     services: Vec<Glob>,
     /// For which domains; none without it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list::read")]
     domains: Vec<Glob>,
 }
 
@@ -118,6 +120,11 @@ impl Policy {
                     "rule {number} has no services; give it some, such as services: [\"*\"]"
                 ));
             }
+            for domain in &rule.domains {
+                domain
+                    .check_domain()
+                    .map_err(|error| format!("rule {number}: domains: {error}"))?;
+            }
             if !rule.certificates.is_empty() && !with_certificates {
                 return Err(format!(
                     "rule {number} asks for certificates, and no client shows one; set --session-tls-client-ca"
@@ -125,6 +132,12 @@ impl Policy {
             }
         }
         Ok(policy)
+    }
+
+    /// Whether it allows nothing to anybody, which is seldom meant.
+    #[must_use]
+    pub fn refuses_all(&self) -> bool {
+        self.rules.is_empty()
     }
 
     /// Whether a command is allowed. `service` tells that of a session; commands
@@ -350,6 +363,18 @@ rules:
                 "network",
             ),
             ("rules:\n- certificates: ['']\n  services: [a]", "empty"),
+            (
+                "rules:\n- networks: {a: 1}\n  services: [a]",
+                "a list, or one text",
+            ),
+            (
+                "rules:\n- networks: 10.0.0.0/33\n  services: [a]",
+                "such as 10.0.0.0/8",
+            ),
+            (
+                "rules:\n- {networks: '::/0', services: a}\n- {networks: '::/0', services: a, domains: [b, 'A.com']}",
+                "rule 2: domains: \"A.com\" can never match: domains are in lower case",
+            ),
         ] {
             let error = Policy::parse(text, true).unwrap_err();
             assert!(error.contains(says), "{text:?}: {error}");
@@ -365,6 +390,15 @@ rules:
         let many = "- {networks: [10.0.0.0/8], services: [a]}\n".repeat(MAX_RULES + 1);
         let error = Policy::parse(&format!("rules:\n{many}"), true).unwrap_err();
         assert!(error.contains("more than 1000 rules"), "{error}");
+    }
+
+    #[test]
+    fn one_text_is_a_list_of_one() {
+        let one = "rules:\n- networks: 127.0.0.1\n  services: web\n  domains: '*.a.com'\n";
+        let list = "rules:\n- networks: [127.0.0.1]\n  services: [web]\n  domains: ['*.a.com']\n";
+        let parse = |text| Policy::parse(text, false).unwrap();
+        assert_eq!(parse(one), parse(list));
+        assert!(!parse(one).refuses_all() && parse("rules: []").refuses_all());
     }
 
     #[test]

@@ -97,6 +97,12 @@ impl Sessions {
         self.inner.lock().engine.holds_a_session(connection)
     }
 
+    /// Whether it is this connection that keeps a session alive.
+    #[must_use]
+    pub fn keeps(&self, connection: ConnectionId, key: SessionKey) -> bool {
+        self.inner.lock().engine.keeps(connection, key)
+    }
+
     /// The service of a session that is known.
     #[must_use]
     pub fn service(&self, key: SessionKey) -> Option<ServiceName> {

@@ -25,6 +25,7 @@ use crate::server::stream::{Fate, Handshake, NoTransport, Side, Stream};
 use crate::server::throttle::Throttle;
 use crate::server::tls::Tls;
 use crate::session::policy::Client;
+use crate::session::registration::ServiceName;
 use crate::session::{Command, Decoder, Problem, Reply, Sessions};
 
 /// How much is read at once, in bytes.
@@ -154,17 +155,35 @@ impl Host {
         conversation.run().await
     }
 
-    /// Whether the policy allows a command to a client.
-    fn permit(&self, client: &Client, command: &Command) -> Result<(), Problem> {
+    /// Whether the policy allows a command to the client of a connection. What a
+    /// connection keeps it may end, though the policy has become narrower: that
+    /// only takes away.
+    fn permit(&self, id: ConnectionId, client: &Client, command: &Command) -> Result<(), Problem> {
         let Some(policy) = &self.policy else {
             return Ok(());
         };
         let service = |key| self.sessions.service(key);
         let permitted = policy.current().permit(client, command, service);
-        if let Err(problem) = &permitted
-            && let Some(unsaid) = self.refusals.admit(Instant::now())
+        let Err(problem) = &permitted else {
+            return Ok(());
+        };
+        if let Command::Shutdown(key) = command
+            && self.sessions.keeps(id, *key)
         {
-            tracing::warn!(peer = %client.address, unsaid, "the policy refused a command: {problem}");
+            return Ok(());
+        }
+        if let Some(unsaid) = self.refusals.admit(Instant::now()) {
+            let service = match command {
+                Command::Register(registration) => Some(registration.instance.service.clone()),
+                _ => command.session().and_then(service),
+            };
+            tracing::warn!(
+                peer = %client.address,
+                certificate = client.names.first().map(String::as_str),
+                service = service.as_ref().map(ServiceName::as_str),
+                unsaid,
+                "the policy refused a command: {problem}"
+            );
         }
         permitted
     }
@@ -261,10 +280,10 @@ impl Conversation<'_> {
             any = true;
             let began = Instant::now();
             let (asked, reply) = match command {
-                Err(problem) => (Asked::Other, problem.into()),
+                Err(problem) => (Asked::refused(self.decoder.word()), problem.into()),
                 Ok(command) => {
                     let asked = Asked::of(&command);
-                    let reply = match self.host.permit(&self.client, &command) {
+                    let reply = match self.host.permit(self.id, &self.client, &command) {
                         Ok(()) => self.host.sessions.ask(self.id, command).await,
                         Err(problem) => problem.into(),
                     };

@@ -21,11 +21,21 @@ impl PolicyFile {
     /// # Errors
     /// When the file cannot be read, or is no policy.
     pub fn open(path: PathBuf, with_certificates: bool) -> Result<Self, OpenError> {
-        Watched::open(vec![path], move |contents| {
+        let file = Watched::open(vec![path], move |contents| {
             let text = contents.first().map_or("", String::as_str);
             Policy::parse(text, with_certificates)
         })
-        .map(Self)
+        .map(Self)?;
+        file.warn_if_empty();
+        Ok(file)
+    }
+
+    fn warn_if_empty(&self) {
+        if self.current().refuses_all() {
+            tracing::warn!(
+                "the session policy has no rules, so nobody may register anything; give it rules, or start without --session-policy-file to allow everything"
+            );
+        }
     }
 
     /// The policy now.
@@ -38,10 +48,9 @@ impl PolicyFile {
     /// further command is judged by the policy in use.
     pub async fn watch(&self, metrics: &Metrics, cancelled: CancellationToken) {
         self.0
-            .watch("the session policy", cancelled, |outcome| {
-                if outcome.is_err() {
-                    metrics.reload_failed(Reload::SessionPolicy);
-                }
+            .watch("the session policy", cancelled, |outcome| match outcome {
+                Ok(()) => self.warn_if_empty(),
+                Err(_) => metrics.reload_failed(Reload::SessionPolicy),
             })
             .await;
     }

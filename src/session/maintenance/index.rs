@@ -57,6 +57,16 @@ impl Index {
 
     /// Where the page for a request is: of the closest place, as a proxy finds it.
     pub fn find(&self, host: &str, path: &str) -> Option<At> {
+        self.place(host, path)?.clone()
+    }
+
+    /// Whether anybody serves what a request is for.
+    pub fn serves(&self, host: &str, path: &str) -> bool {
+        self.place(host, path).is_some()
+    }
+
+    /// The closest place, by its page.
+    fn place(&self, host: &str, path: &str) -> Option<&Option<At>> {
         let host = name(host);
         let path = normal(path);
         let here = |domain: &str| {
@@ -70,7 +80,7 @@ impl Index {
             dots.filter(|(at, _)| *at > 0)
                 .find_map(|(at, _)| here(&format!("*{}", host.get(at..)?)))
         };
-        exact.or_else(wildcards)?.1.clone()
+        Some(&exact.or_else(wildcards)?.1)
     }
 }
 

@@ -14,6 +14,7 @@ struct World {
     address: SocketAddr,
     fixed: Arc<Fixed>,
     pages: Arc<Pages>,
+    metrics: Arc<Metrics>,
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
@@ -31,7 +32,9 @@ impl World {
         let responder = Responder::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = responder.local_addr();
         assert_eq!(responder.url(), format!("http://{address}"));
-        let pages = Arc::new(Pages::of(Arc::clone(&fixed) as _));
+        let metrics = Arc::new(Metrics::new());
+        let pages = Pages::of(Arc::clone(&fixed) as _, Arc::clone(&metrics));
+        let pages = Arc::new(pages);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(responder.listener, Arc::clone(&pages), stop.clone()));
@@ -39,6 +42,7 @@ impl World {
             address,
             fixed,
             pages,
+            metrics,
             tasks,
             stop,
         }
@@ -56,6 +60,13 @@ impl World {
     async fn get(&self, host: &str) -> String {
         self.send(&format!("GET /x?y=1 HTTP/1.1\r\nHost: {host}\r\n\r\n"))
             .await
+    }
+
+    /// Whether so many requests were answered with this.
+    fn has_shown(&self, kind: &str, count: usize) -> bool {
+        let name = "tunnel_registry_maintenance_answers_total";
+        let line = format!("\n{name}{{kind=\"{kind}\"}} {count}\n");
+        self.metrics.encode().unwrap().contains(&line)
     }
 }
 
@@ -153,13 +164,16 @@ async fn without_a_page_there_is_ours() {
     let port = dead.local_addr().unwrap().port();
     drop(dead);
     for port in [0, port] {
-        let got = World::new(port).get("a.com").await;
+        let world = World::new(port);
+        let got = world.get("a.com").await;
         assert!(is_ours(&got), "{got}");
         assert!(got.contains("retry-after: 30\r\n"), "{got}");
+        assert!(world.has_shown("plain", 1));
     }
     let (port, asked, _tasks) = page(answer("200 OK", "", "back soon")).await;
     let world = World::new(port);
     assert!(is_ours(&world.get("b.com").await), "nobody serves that");
+    assert!(world.has_shown("unknown_place", 1));
     assert!(
         is_ours(&world.send("GET / HTTP/1.1\r\n\r\n").await),
         "no host"
@@ -243,6 +257,7 @@ async fn only_so_many_pages_are_fetched_at_once() {
     assert!(asked.lock().unwrap().is_empty());
     drop(busy);
     assert!(world.get("a.com").await.ends_with("back soon"));
+    assert!(world.has_shown("page", 1) && world.has_shown("plain", 1));
 }
 
 #[tokio::test]

@@ -29,6 +29,27 @@ impl Glob {
         }
     }
 
+    /// Whether a domain can be of this pattern, as far as its characters and dots
+    /// tell.
+    ///
+    /// # Errors
+    /// When none can; the text says why.
+    pub fn check_domain(&self) -> Result<(), String> {
+        let text = &*self.0;
+        let is_in_domains =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.*".contains(&byte);
+        let why = if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            "domains are in lower case"
+        } else if !text.bytes().all(is_in_domains) {
+            "domains have letters, digits, hyphens and dots only"
+        } else if text.starts_with('.') || text.ends_with('.') || text.contains("..") {
+            "domains have no dot at either end, nor two in a row"
+        } else {
+            return Ok(());
+        };
+        Err(format!("{text:?} can never match: {why}"))
+    }
+
     /// Whether a text is of this pattern. Takes at most as many steps as the
     /// product of both lengths.
     #[must_use]
@@ -107,6 +128,27 @@ mod tests {
             assert!(!matches(pattern, text), "{pattern} {text}");
         }
         assert!(Glob::parse("").is_err() && Glob::parse(&"x".repeat(1_025)).is_err());
+    }
+
+    #[test]
+    fn what_no_domain_can_be_is_told() {
+        for pattern in ["*", "a.com", "*.a-1.com", "a*.com", "*.*.com", "**"] {
+            assert_eq!(Glob::parse(pattern).unwrap().check_domain(), Ok(()));
+        }
+        for (pattern, says) in [
+            ("A.com", "lower case"),
+            ("a_b.com", "letters, digits"),
+            ("a.com:80", "letters, digits"),
+            ("a.com/x", "letters, digits"),
+            ("é.com", "letters, digits"),
+            (" a.com", "letters, digits"),
+            (".a.com", "no dot"),
+            ("a.com.", "no dot"),
+            ("a..com", "no dot"),
+        ] {
+            let error = Glob::parse(pattern).unwrap().check_domain().unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     /// The definition, in the plainest way.

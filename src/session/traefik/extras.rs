@@ -11,8 +11,6 @@ use crate::session::traefik::model::{
 };
 use crate::session::traefik::names;
 
-/// How often a health check is made if nobody says: Traefik's own default.
-const INTERVAL_MS: u64 = 30_000;
 /// How long one may take if nobody says, unless the interval is shorter:
 /// Traefik's own default.
 const CHECK_MS: u64 = 5_000;
@@ -170,7 +168,9 @@ impl<'a> Middlewares<'a> {
 /// success, and one that does not would get no request any more.
 fn health_check(options: &Options) -> Option<HealthCheck> {
     let path = options.health_check_path.as_ref()?;
-    let interval = options.health_check_interval_ms.unwrap_or(INTERVAL_MS);
+    let interval = options
+        .health_check_interval_ms
+        .unwrap_or(Options::CHECK_EVERY_MS);
     let timeout = options.health_check_timeout_ms.unwrap_or(CHECK_MS);
     Some(HealthCheck {
         path: path.as_str().to_owned(),

@@ -21,6 +21,8 @@ use ring::digest::{SHA256, digest};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
+use crate::metrics::Metrics;
+use crate::metrics::proxy::Polled;
 use crate::session::serving::{Derived, Serving};
 use crate::session::traefik::{Configuration, configuration};
 
@@ -37,16 +39,25 @@ struct Document {
     tag: HeaderValue,
 }
 
-type Documents = Arc<Derived<Result<Document, String>>>;
+/// What the path needs.
+#[derive(Clone)]
+struct Source {
+    documents: Arc<Derived<Result<Document, String>>>,
+    metrics: Arc<Metrics>,
+}
 
 /// The path `/traefik`, with what `serving` tells. `responder` is the URL of the
 /// responder of maintenance, if there is one.
-pub fn router(serving: Arc<dyn Serving>, responder: Option<String>) -> Router {
+pub fn router(
+    serving: Arc<dyn Serving>,
+    responder: Option<String>,
+    metrics: Arc<Metrics>,
+) -> Router {
     let make = move |served: &_| document(&configuration(served, responder.as_deref()));
-    let documents: Documents = Arc::new(Derived::new(serving, Duration::ZERO, make));
+    let documents = Arc::new(Derived::new(serving, Duration::ZERO, make));
     Router::new()
         .route("/traefik", get(answer))
-        .with_state(documents)
+        .with_state(Source { documents, metrics })
 }
 
 fn document(configuration: &Configuration) -> Result<Document, String> {
@@ -59,7 +70,21 @@ fn document(configuration: &Configuration) -> Result<Document, String> {
     })
 }
 
-async fn answer(State(documents): State<Documents>, headers: HeaderMap) -> Response<Body> {
+async fn answer(State(source): State<Source>, headers: HeaderMap) -> Response<Body> {
+    let response = respond(source.documents, &headers).await;
+    source.metrics.proxy.polled(match response.status() {
+        StatusCode::OK => Polled::Sent,
+        StatusCode::NOT_MODIFIED => Polled::Same,
+        StatusCode::SERVICE_UNAVAILABLE => Polled::NotReady,
+        _ => Polled::Failed,
+    });
+    response
+}
+
+async fn respond(
+    documents: Arc<Derived<Result<Document, String>>>,
+    headers: &HeaderMap,
+) -> Response<Body> {
     // With ten thousand sessions it takes some ten milliseconds to make: not on
     // a thread on which gost's calls wait.
     let document = spawn_blocking(move || documents.get(Instant::now())).await;
@@ -80,7 +105,7 @@ async fn answer(State(documents): State<Documents>, headers: HeaderMap) -> Respo
         Ok(document) => document,
         Err(error) => return fail(error),
     };
-    let mut response = if is_known(&headers, &document.tag) {
+    let mut response = if is_known(headers, &document.tag) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
@@ -143,8 +168,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_known_yet_takes_no_route_away() {
-        let fixed = Arc::new(Fixed::default());
-        let router = router(Arc::clone(&fixed) as _, None);
+        let (fixed, metrics) = (Arc::new(Fixed::default()), Arc::new(Metrics::new()));
+        let router = router(Arc::clone(&fixed) as _, None, Arc::clone(&metrics));
         let (status, headers, body) = ask(&router, None).await;
         assert_eq!(status, 503);
         assert_eq!(headers[RETRY_AFTER], "1");
@@ -157,9 +182,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_poll_without_a_change_costs_nothing() {
-        let fixed = Arc::new(Fixed::default());
+        let (fixed, metrics) = (Arc::new(Fixed::default()), Arc::new(Metrics::new()));
         fixed.set(vec![session("api", 1, &["ROUTE|s|a.com|/|http://h"])]);
-        let router = router(Arc::clone(&fixed) as _, None);
+        let router = router(Arc::clone(&fixed) as _, None, Arc::clone(&metrics));
         let (status, headers, body) = ask(&router, None).await;
         assert_eq!(status, 200);
         assert_eq!(headers[CONTENT_TYPE], "application/json");
@@ -180,5 +205,11 @@ mod tests {
         assert_eq!(status, 200);
         assert!(body.contains("Host(`b.com`)"), "{body}");
         assert_ne!(headers[ETAG], tag);
+        let text = metrics.encode().unwrap();
+        for (status, count) in [(200, 3), (304, 3), (500, 0), (503, 0)] {
+            let name = "tunnel_registry_traefik_answers_total";
+            let line = format!("\n{name}{{status=\"{status}\"}} {count}\n");
+            assert!(text.contains(&line), "{text}");
+        }
     }
 }

@@ -149,6 +149,16 @@ async fn what_no_rule_allows_is_refused_and_the_policy_can_be_changed() {
         )
         .await;
     assert_eq!(env.state(&sid), Some(State::Connected), "what was is kept");
+    // It may be ended by the connection that keeps it, and by no other.
+    let shutdown = format!("SHUTDOWN|{sid}");
+    let mut another = env.client().await;
+    another
+        .gets(
+            &shutdown,
+            "ERROR|Invalid session: service api-service is not allowed to you",
+        )
+        .await;
+    client.gets(&shutdown, "GOODBYE").await;
 }
 
 #[tokio::test]
