@@ -7,14 +7,18 @@
 //! - [`turns`]: commands that change a session have their turn one by one, each
 //!   one write; one that waits too long is given up, and what its write may have
 //!   left in the store is undone (`Entry::doubts`).
+//! - [`asking`]: what each command comes to.
+//! - `expected`: commands for sessions that another replica may have taken just now.
 //! - [`sync`]: which write is next, what its end means, what a watch tells.
 //! - [`upkeep`]: who is silent, what goes, which leases are to be written.
 //! - [`view`]: what is served.
 
+pub mod asking;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod decisions;
+mod expected;
 pub mod sync;
 #[cfg(test)]
 mod testing;
@@ -31,24 +35,20 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use crate::backend::Revision;
-use crate::lease::Lease;
 use crate::map::Map;
 use crate::registry::ConnectionId;
 use crate::registry::patience::Patience;
 use crate::registry::queue::Queue;
 use crate::remembered::Remembered;
-use crate::session::command::Command;
 use crate::session::events::{Event, Events};
-use crate::session::id::{RANDOM_BYTES, SessionId, SessionKey, front};
-use crate::session::options::Options;
-use crate::session::problem::Problem;
-use crate::session::record::{Routes, SessionRecord};
-use crate::session::registration::Registration;
+use crate::session::id::SessionKey;
+use crate::session::record::SessionRecord;
 use crate::session::reply::Reply;
 use crate::session::table::Table;
 use crate::time::Now;
 
-use turns::{Asked, Wish};
+use expected::Expected;
+use turns::Asked;
 
 /// How long a command may take; some clients give up a second later.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -163,6 +163,7 @@ pub struct Engine {
     queue: Queue<SessionKey>,
     /// Sessions that are gone, and at which revision.
     gone: Remembered<SessionKey, Revision>,
+    expected: Expected,
     patience: Patience,
     events: Events,
     is_ready: bool,
@@ -184,6 +185,7 @@ impl Engine {
             last_ticket: 0,
             answers: BTreeMap::new(),
             gone: Remembered::new(REMEMBER_GONE, MAX_REMEMBERED),
+            expected: Expected::default(),
             patience: Patience::new(now.mono),
             events: Events::default(),
             is_ready: false,
@@ -235,119 +237,10 @@ impl Engine {
         entry.is_some_and(|entry| entry.connection == Some(connection))
     }
 
-    /// A command came in on an open connection. `random` is for the id of a
-    /// session, and must be unpredictable.
-    pub fn ask(
-        &mut self,
-        now: Now,
-        connection: ConnectionId,
-        command: Command,
-        random: [u8; RANDOM_BYTES],
-    ) -> Answer {
-        // Before the store was read nobody knows which sessions there are.
-        if !self.is_ready {
-            return Answer::Now(Problem::Unavailable.into());
-        }
-        let at = self.patience.counted(now.mono);
-        let asked = match command {
-            Command::Register(registration) => self.register(now, connection, registration, random),
-            Command::Change(key, change) => self.enter(now, key, Wish::Change(change)),
-            Command::Shutdown(key) => self.enter(now, key, Wish::Shutdown),
-            Command::Validate(key) => match self.validate(key) {
-                Ok(()) => return Answer::Now(Reply::Ok),
-                Err(problem) => Err(problem),
-            },
-            Command::Reconnect(key) => return Answer::Now(self.reconnect(at, connection, key)),
-        };
-        match asked {
-            Err(problem) => Answer::Now(problem.into()),
-            Ok(ticket) => match self.answers.remove(&ticket) {
-                Some(reply) => Answer::Now(reply),
-                None => Answer::Later(ticket),
-            },
-        }
-    }
-
-    fn register(
-        &mut self,
-        now: Now,
-        connection: ConnectionId,
-        registration: Registration,
-        random: [u8; RANDOM_BYTES],
-    ) -> Result<Ticket, Problem> {
-        let open = self
-            .connections
-            .get(&connection)
-            .ok_or(Problem::Unavailable)?;
-        if !open.sessions.is_empty() && !open.may_register {
-            return Err(Problem::AlreadyRegistered);
-        }
-        let instance = &registration.instance;
-        let id = SessionId::new(instance, now.wall, random);
-        let key = id.key();
-        let is_new = !self.entries.contains_key(&key);
-        if self.entries.len() >= self.setup.sessions || !is_new {
-            return Err(Problem::Unavailable);
-        }
-        let before = self.table.of(instance).iter().copied();
-        let supersedes = before
-            .clone()
-            .filter(|key| self.live(*key).is_some_and(|record| !record.is_static))
-            .collect();
-        // Later than what it supersedes, whatever the clocks say.
-        let registered = before
-            .filter_map(|key| self.entries.get(&key)?.record.as_ref())
-            .map(|record| later(record.registered))
-            .fold(now.wall, Timestamp::max);
-        let identity = Arc::clone(&self.setup.identity);
-        let record = SessionRecord {
-            key,
-            front: front(instance, now.wall).into(),
-            registered,
-            supersedes,
-            routes: Routes::default(),
-            headers: Vec::new(),
-            options: Options::default(),
-            maintenance: false,
-            written_by: Arc::clone(&identity),
-            lease: Lease::held(identity, now.wall, self.setup.grace),
-            is_static: false,
-            registration,
-        };
-        self.entries.insert(key, Entry::default());
-        let wish = Wish::Register(id, connection, Arc::new(record));
-        Ok(self.enqueue(now, key, wish))
-    }
-
     /// The record of a session that was not superseded.
     fn live(&self, key: SessionKey) -> Option<&Arc<SessionRecord>> {
         let entry = self.entries.get(&key)?;
         entry.record.as_ref().filter(|_| !entry.superseded)
-    }
-
-    /// Answers from memory: that the session is kept here is written later.
-    fn reconnect(&mut self, at: Instant, connection: ConnectionId, key: SessionKey) -> Reply {
-        let Some(open) = self.connections.get_mut(&connection) else {
-            return Problem::Unavailable.into();
-        };
-        open.may_register = false;
-        if self.live(key).is_some_and(|record| !record.is_static) {
-            self.bind(at, key, connection);
-            if let Some(entry) = self.entries.get_mut(&key) {
-                entry.hold_due = self.setup.shared;
-                if let Some(record) = &entry.record {
-                    let instance = record.registration.instance.clone();
-                    let event = Event::Resumed(instance, Arc::clone(&record.front));
-                    self.events.push(event);
-                }
-            }
-            Reply::Ok
-        } else {
-            if let Some(open) = self.connections.get_mut(&connection) {
-                open.may_register = true;
-            }
-            Reply::Reregister
-        }
     }
 
     /// A session is kept alive by this connection, and by no other.
@@ -399,18 +292,6 @@ impl Engine {
         }
     }
 
-    fn validate(&self, key: SessionKey) -> Result<(), Problem> {
-        let record = self.live(key).ok_or(Problem::InvalidSession)?;
-        if record.routes.is_empty() {
-            return Err(Problem::InvalidRoute("the session has none".into()));
-        }
-        record.options.check()?;
-        match self.conflict(record) {
-            Some(conflict) => Err(conflict),
-            None => Ok(()),
-        }
-    }
-
     /// Takes what was decided for commands that waited.
     #[must_use]
     pub fn take_answers(&mut self) -> Vec<(Ticket, Reply)> {
@@ -424,7 +305,7 @@ impl Engine {
     }
 
     /// Whether the store has been read. Before that every command is answered
-    /// [`Problem::Unavailable`].
+    /// [`Unavailable`](crate::session::Problem::Unavailable).
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.is_ready

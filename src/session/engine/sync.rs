@@ -340,6 +340,7 @@ impl Engine {
             self.supersede(at, former);
         }
         self.turn(now, key);
+        self.appeared(now, key);
     }
 
     /// The store holds a session no more. One whose connection is open may have

@@ -209,7 +209,7 @@ impl World {
     }
 
     pub fn ask(&mut self, link: Link, line: &str) -> Answer {
-        self.random += 1;
+        self.random = self.random.wrapping_add(1);
         let (now, random) = (self.now, [self.random; 16]);
         match Command::parse(line) {
             Ok(command) => self
@@ -235,6 +235,8 @@ impl World {
                     .unwrap_or(Problem::Unavailable.into());
             }
             self.now = self.now.plus(SECOND / 2);
+            let now = self.now;
+            self.engine(link.replica).appear_no_more(now);
         }
     }
 

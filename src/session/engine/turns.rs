@@ -47,9 +47,10 @@ impl Engine {
     pub(super) fn enter(
         &mut self,
         now: Now,
+        ticket: Ticket,
         key: SessionKey,
         wish: Wish,
-    ) -> Result<Ticket, Problem> {
+    ) -> Result<(), Problem> {
         let entry = self.entries.get(&key).ok_or(Problem::InvalidSession)?;
         let record = entry.record.as_ref().ok_or(Problem::InvalidSession)?;
         // One that was superseded can only be ended.
@@ -60,12 +61,11 @@ impl Engine {
         if entry.asked.len() >= MAX_ASKED || entry.doubts.len() >= MAX_DOUBTS {
             return Err(Problem::Unavailable);
         }
-        Ok(self.enqueue(now, key, wish))
+        self.enqueue(now, ticket, key, wish);
+        Ok(())
     }
 
-    pub(super) fn enqueue(&mut self, now: Now, key: SessionKey, wish: Wish) -> Ticket {
-        self.last_ticket += 1;
-        let ticket = Ticket(self.last_ticket);
+    pub(super) fn enqueue(&mut self, now: Now, ticket: Ticket, key: SessionKey, wish: Wish) {
         if let Some(entry) = self.entries.get_mut(&key) {
             self.tickets.insert(ticket, key);
             let deadline = now.mono + ANSWER_WITHIN;
@@ -76,7 +76,6 @@ impl Engine {
             });
         }
         self.turn(now, key);
-        ticket
     }
 
     /// Gives the first of the commands that wait its turn.

@@ -25,6 +25,7 @@ impl Engine {
         if !self.is_ready {
             return;
         }
+        self.appear_no_more(now);
         let late: Vec<Ticket> = self
             .entries
             .values()

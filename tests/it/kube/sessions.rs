@@ -98,10 +98,7 @@ async fn a_session_is_taken_up_at_another_replica_and_its_routes_never_flap() {
 
     a.kill().await;
     let mut again = self::client(&b).await;
-    until("B knows the session", async || {
-        (again.ask(&format!("RECONNECT|{sid}")).await == "OK").then_some(())
-    })
-    .await;
+    again.gets(&format!("RECONNECT|{sid}"), "OK").await;
     again.gets(&format!("VALIDATE|{sid}"), "OK").await;
     // B keeps it now, and nothing else has changed on the way.
     loop {
