@@ -52,6 +52,7 @@ pub mod causes;
 mod chart;
 pub mod contact;
 pub mod controller;
+pub mod discoverd;
 pub mod gost;
 pub mod healthcheck;
 pub mod index;
