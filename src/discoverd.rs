@@ -5,16 +5,20 @@
 //! replica shows the same, in the same order, and nobody leads whom the store does
 //! not know. Heartbeats alone are noted in memory.
 //!
+//! - [`engine`]: all decisions, as plain functions that take the time.
 //! - [`name`], [`instance`], [`meta`], [`record`]: the words, validated when made.
-//! - [`problem`] and [`event`]: what clients are answered and told.
+//! - [`problem`] and [`event`]: what clients are answered and told; [`hub`] tells it.
 
+pub mod engine;
 pub mod event;
+pub mod hub;
 pub mod instance;
 pub mod meta;
 pub mod name;
 pub mod problem;
 pub mod record;
 
+pub use engine::Engine;
 pub use event::Event;
 pub use instance::{Instance, InstanceId};
 pub use name::ServiceName;
