@@ -8,15 +8,18 @@
 //! - [`engine`]: all decisions, as plain functions that take the time.
 //! - [`name`], [`instance`], [`meta`], [`record`]: the words, validated when made.
 //! - [`problem`] and [`event`]: what clients are answered and told; [`hub`] tells it.
+//! - [`services`]: the engine behind a lock; [`http`]: the way in.
 
 pub mod engine;
 pub mod event;
+pub mod http;
 pub mod hub;
 pub mod instance;
 pub mod meta;
 pub mod name;
 pub mod problem;
 pub mod record;
+pub mod services;
 
 pub use engine::Engine;
 pub use event::Event;
@@ -24,3 +27,4 @@ pub use instance::{Instance, InstanceId};
 pub use name::ServiceName;
 pub use problem::Problem;
 pub use record::{InstanceKey, InstanceRecord, LeaderType, ServiceRecord};
+pub use services::Services;

@@ -7,6 +7,7 @@ pub mod connections;
 pub mod controller;
 mod process;
 pub mod registry;
+pub mod services;
 pub mod sessions;
 
 use std::fmt;

@@ -122,10 +122,7 @@ impl Event {
             &Sent {
                 service: &self.service,
                 kind: self.kind(),
-                instance: instance.map(|record| Shown {
-                    instance: &record.instance,
-                    index: record.index,
-                }),
+                instance: instance.map(|record| record.shown()),
                 service_meta: meta,
             },
         )?;

@@ -69,6 +69,12 @@ pub enum Problem {
     /// The text is not the id of an instance.
     #[error("`{0}` is not the id of an instance: 32 lower-case hexadecimal digits")]
     Id(&'static str),
+    /// There is no such way to choose a leader.
+    #[error("`leader_type` must be oldest or manual")]
+    LeaderType,
+    /// The body says that it is no JSON.
+    #[error("the body must be JSON; send the header `Content-Type: application/json`")]
+    ContentType,
     /// The body is not the JSON that it should be.
     #[error("the body is not the JSON that this path takes: {0}")]
     Syntax(String),
@@ -93,9 +99,12 @@ pub enum Problem {
     /// The store will not take it.
     #[error("the store refused it: {0}")]
     Refused(String),
-    /// The registry stops.
-    #[error("the registry stops; ask again")]
-    Stopping,
+    /// The store does not keep services.
+    #[error("this store keeps no services of discoverd yet; use --store file:PATH or memory")]
+    NotKept,
+    /// The answer could not be made.
+    #[error("the answer could not be made; the log says why")]
+    Broken,
 }
 
 impl Problem {
@@ -111,16 +120,23 @@ impl Problem {
                 (Code::ObjectExists, StatusCode::CONFLICT)
             }
             Self::MetaChanged(_) => (Code::PreconditionFailed, StatusCode::PRECONDITION_FAILED),
-            Self::Name(_) | Self::Instance(_) | Self::Meta(_) | Self::NotManual | Self::Id(_) => {
-                (Code::ValidationError, StatusCode::BAD_REQUEST)
-            }
+            Self::Name(_)
+            | Self::Instance(_)
+            | Self::Meta(_)
+            | Self::NotManual
+            | Self::Id(_)
+            | Self::LeaderType
+            | Self::ContentType => (Code::ValidationError, StatusCode::BAD_REQUEST),
             Self::Syntax(_) => (Code::SyntaxError, StatusCode::BAD_REQUEST),
             Self::TooLarge(_) => (Code::ValidationError, StatusCode::PAYLOAD_TOO_LARGE),
             Self::Slow => (Code::UnknownError, StatusCode::REQUEST_TIMEOUT),
             Self::Unauthorized => (Code::Unauthorized, StatusCode::UNAUTHORIZED),
             Self::Full(..) => (Code::UnknownError, StatusCode::TOO_MANY_REQUESTS),
-            Self::Refused(_) => (Code::UnknownError, StatusCode::INTERNAL_SERVER_ERROR),
-            Self::NotReady | Self::Unavailable | Self::Stopping => {
+            Self::NotKept => (Code::UnknownError, StatusCode::NOT_IMPLEMENTED),
+            Self::Refused(_) | Self::Broken => {
+                (Code::UnknownError, StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Self::NotReady | Self::Unavailable => {
                 (Code::UnknownError, StatusCode::SERVICE_UNAVAILABLE)
             }
         }
@@ -131,7 +147,7 @@ impl Problem {
     pub fn retry(&self) -> bool {
         matches!(
             self,
-            Self::Slow | Self::Full(..) | Self::NotReady | Self::Unavailable | Self::Stopping
+            Self::Slow | Self::Full(..) | Self::NotReady | Self::Unavailable
         )
     }
 

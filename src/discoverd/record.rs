@@ -1,7 +1,6 @@
 //! What a store holds of services.
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +89,15 @@ impl InstanceRecord {
             id: self.instance.id,
         }
     }
+
+    /// The instance as clients see it.
+    #[must_use]
+    pub fn shown(&self) -> Shown<'_> {
+        Shown {
+            instance: &self.instance,
+            index: self.index,
+        }
+    }
 }
 
 /// An instance as clients see it.
@@ -101,9 +109,6 @@ pub struct Shown<'a> {
     /// The order in which instances were first registered.
     pub index: u64,
 }
-
-/// A service's instance, cheap to clone.
-pub type Known = Arc<InstanceRecord>;
 
 #[cfg(test)]
 mod tests {
