@@ -136,7 +136,10 @@ mod tests {
                 "{bad}: {refused:?}"
             );
         }
-        let filled = |bytes: usize| format!("{:<bytes$}", "{\"id\":\"a\"}");
+        let filled = |bytes: usize| {
+            let body = "{\"id\":\"a\"}";
+            format!("{body}{}", " ".repeat(bytes - body.len()))
+        };
         assert_eq!(
             leader(None, Body::from(filled(MAX_BYTES))).await.unwrap(),
             "a"
