@@ -7,7 +7,7 @@
 //! - [`Backend::write`] is atomic, and durable (as far as the store is) when it
 //!   returns; a condition that does not hold changes nothing.
 //! - A later write of any record has a higher revision than an earlier one.
-//! - [`Backend::watch`] tells of each [`Kind`] first a [`Change::Reset`] of
+//! - [`Backend::watch`] tells of each [`Kind`] that is kept first a [`Change::Reset`] of
 //!   everything, then every later change, own writes included. Within a kind
 //!   changes come in the order of revisions; a store may tell a reset again at
 //!   any time. Each change has at least the revision of the write that made it.
@@ -61,7 +61,7 @@ pub fn endpoint_keys(all: &[Stored]) -> Set<EndpointKey> {
     all.iter()
         .filter_map(|stored| match &stored.record {
             Record::Endpoint(record) => Some(record.endpoint.key.clone()),
-            Record::Replica(_) | Record::Session(_) => None,
+            _ => None,
         })
         .collect()
 }
@@ -144,6 +144,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// anew, and tells why. Most stores never come to that.
     fn ended(&self) -> BoxFuture<'static, String> {
         Box::pin(std::future::pending())
+    }
+
+    /// Whether records of a kind are kept. Of others a watch tells nothing, and
+    /// writing one is refused.
+    fn keeps(&self, _: Kind) -> bool {
+        true
     }
 
     /// Everything that is stored, then every change.

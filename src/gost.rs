@@ -50,8 +50,12 @@ pub struct Gost {
     calls: Arc<Calls>,
     access: Arc<Access>,
     router: Router,
+    beside: Option<(Router, IsBeside)>,
     grpc: grpc::Grpc,
 }
+
+/// Whether a path is for the routes beside gost's.
+pub type IsBeside = fn(&str) -> bool;
 
 impl Gost {
     /// Answers from `registry` whoever `access` lets in. A request's body must
@@ -69,6 +73,7 @@ impl Gost {
         let calls = Arc::new(Calls::new(registry, metrics, pod_ips, time));
         Self {
             router: http::router(Arc::clone(&calls)),
+            beside: None,
             grpc: grpc::Grpc::new(health),
             access,
             calls,
@@ -80,6 +85,21 @@ impl Gost {
     pub fn also(mut self, paths: Router) -> Self {
         self.router = self.router.merge(paths);
         self
+    }
+
+    /// Lets these routes answer paths of their own. Who may call is for them to say.
+    #[must_use]
+    pub fn beside(mut self, paths: Option<(Router, IsBeside)>) -> Self {
+        self.beside = paths;
+        self
+    }
+
+    /// Whether a path is not gost's.
+    #[must_use]
+    pub fn is_beside(&self, path: &str) -> bool {
+        self.beside
+            .as_ref()
+            .is_some_and(|(_, is_theirs)| is_theirs(path))
     }
 
     /// Answers one request.
@@ -102,6 +122,11 @@ impl Gost {
                 .grpc
                 .answer(&self.calls, caller, started, request)
                 .await;
+        }
+        if let Some((router, is_theirs)) = &self.beside
+            && is_theirs(request.uri().path())
+        {
+            return http::route(router, caller, request).await.map(Body::Http);
         }
         if !self.access.admit_http(request.headers()) {
             let method = http::method(request.method());

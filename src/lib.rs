@@ -4,8 +4,10 @@
 //!   ways in                  the registry                    where it is kept
 //!   server ┬ gost ─────────→ registry ─┬ writeback ───────→ backend ┬ memory
 //!          │ (HTTP and gRPC)    ↑      │ vouch (own lease) ─→  │    ├ file
-//!          └ session ───────→ session ─┘                       │    └ kubernetes
-//!            (lines)            ↑                              │
+//!          ├ session ───────→ session ─┤                       │    └ kubernetes
+//!          │ (lines)            ↑      │                       │
+//!          └ discoverd ─────→ services ┘                       │
+//!            (HTTP, events)     ↑                              │
 //!                               └──── upkeep (mirror, pods) ───┤
 //!                                     controller (collect) ────┘
 //!
@@ -24,6 +26,9 @@
 //!   an [`index`] to answer from and a queue of writes.
 //! - **Proxy sessions** ([`session`]) are the same again for what a proxy's
 //!   backends announce: an engine that decides, and [`session::Sessions`] around it.
+//! - **Services** ([`discoverd`]) are the same once more, for instances that
+//!   register with attributes: an engine, [`discoverd::Services`] around it, and
+//!   their HTTP API with events.
 //! - **Backends** ([`backend`]) are stores behind a small contract;
 //!   [`backend::kubernetes`] is the one that replicas of the registry share.
 //! - Around them: [`writeback`] makes the writes, [`vouch`] renews the lease by
@@ -52,6 +57,7 @@ pub mod causes;
 mod chart;
 pub mod contact;
 pub mod controller;
+pub mod discoverd;
 pub mod gost;
 pub mod healthcheck;
 pub mod index;

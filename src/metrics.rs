@@ -9,6 +9,7 @@ pub mod gateway;
 mod process;
 pub mod proxy;
 pub mod registry;
+pub mod services;
 pub mod sessions;
 
 use std::fmt;

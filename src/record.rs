@@ -1,7 +1,7 @@
 //! What the registry keeps: domain types, validated when they are made.
 //!
 //! A [`Record`] is one thing in a store, under its [`Key`]. Stores treat every
-//! [`Kind`] alike. Services join as a further variant.
+//! [`Kind`] alike.
 
 pub mod address;
 pub mod endpoint;
@@ -18,6 +18,7 @@ pub use endpoint::{Endpoint, EndpointKey, EndpointRecord, Network};
 pub use name::{Name, NameError};
 pub use replica::ReplicaRecord;
 
+use crate::discoverd::{InstanceKey, InstanceRecord, ServiceName, ServiceRecord};
 use crate::session::{SessionKey, SessionRecord};
 
 /// What there is to store.
@@ -29,11 +30,21 @@ pub enum Kind {
     Replica,
     /// Backends of proxies and what they route.
     Session,
+    /// Services of discoverd: their settings and meta data.
+    Service,
+    /// Their instances.
+    Instance,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Endpoint, Self::Replica, Self::Session];
+    pub const ALL: [Self; 5] = [
+        Self::Endpoint,
+        Self::Replica,
+        Self::Session,
+        Self::Service,
+        Self::Instance,
+    ];
 }
 
 /// Identifies a record in a store.
@@ -46,6 +57,10 @@ pub enum Key {
     Replica(Arc<str>),
     /// A proxy session, by the hash of its id.
     Session(SessionKey),
+    /// A service of discoverd.
+    Service(ServiceName),
+    /// An instance of one.
+    Instance(InstanceKey),
 }
 
 impl Key {
@@ -56,6 +71,8 @@ impl Key {
             Self::Endpoint(_) => Kind::Endpoint,
             Self::Replica(_) => Kind::Replica,
             Self::Session(_) => Kind::Session,
+            Self::Service(_) => Kind::Service,
+            Self::Instance(_) => Kind::Instance,
         }
     }
 }
@@ -66,6 +83,8 @@ impl fmt::Display for Key {
             Self::Endpoint(key) => write!(f, "endpoint {key}"),
             Self::Replica(identity) => write!(f, "replica {identity}"),
             Self::Session(key) => write!(f, "session {key}"),
+            Self::Service(name) => write!(f, "service {name}"),
+            Self::Instance(key) => write!(f, "instance {key}"),
         }
     }
 }
@@ -80,6 +99,10 @@ pub enum Record {
     Replica(Arc<ReplicaRecord>),
     /// What a backend announces, and who keeps its connection.
     Session(Arc<SessionRecord>),
+    /// A service's settings, leader and meta data.
+    Service(Arc<ServiceRecord>),
+    /// Where an instance of a service is reached, and who hears its heartbeats.
+    Instance(Arc<InstanceRecord>),
 }
 
 impl Record {
@@ -90,6 +113,8 @@ impl Record {
             Self::Endpoint(_) => Kind::Endpoint,
             Self::Replica(_) => Kind::Replica,
             Self::Session(_) => Kind::Session,
+            Self::Service(_) => Kind::Service,
+            Self::Instance(_) => Kind::Instance,
         }
     }
 
@@ -100,6 +125,8 @@ impl Record {
             Self::Endpoint(record) => Key::Endpoint(record.endpoint.key.clone()),
             Self::Replica(record) => Key::Replica(Arc::clone(&record.identity)),
             Self::Session(record) => Key::Session(record.key),
+            Self::Service(record) => Key::Service(record.name.clone()),
+            Self::Instance(record) => Key::Instance(record.key()),
         }
     }
 }

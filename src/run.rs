@@ -5,6 +5,7 @@ mod files;
 mod parts;
 mod pulse;
 mod serve;
+mod services;
 mod sessions;
 mod signals;
 mod store;

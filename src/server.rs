@@ -22,11 +22,12 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use connection::Lasting;
 pub use limits::Limits;
 pub use listener::BindError;
 pub(crate) use listener::bind;
 
-use crate::gost::{Gost, Health};
+use crate::gost::{Gost, Health, IsBeside};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use auth::Access;
@@ -57,6 +58,7 @@ pub struct Server {
     config: Config,
     health: Health,
     further: Router,
+    beside: Option<(Router, IsBeside)>,
 }
 
 impl Server {
@@ -72,6 +74,7 @@ impl Server {
             config,
             health: Health::new().await,
             further: Router::new(),
+            beside: None,
         })
     }
 
@@ -94,6 +97,14 @@ impl Server {
         self
     }
 
+    /// Serves paths beside gost's, whose routes say themselves who may call. A
+    /// request for one of them has [`Lasting`] among its extensions.
+    #[must_use]
+    pub fn beside(mut self, paths: Router, is_theirs: IsBeside) -> Self {
+        self.beside = Some((paths, is_theirs));
+        self
+    }
+
     /// Serves until cancelled. Then it stops accepting, answers what is in
     /// flight, and cuts what is left after [`Limits::drain`].
     pub async fn run(
@@ -110,7 +121,8 @@ impl Server {
             &self.health,
             self.config.limits.request,
         )
-        .also(self.further);
+        .also(self.further)
+        .beside(self.beside);
         let host = connection::Host {
             gost,
             registry,

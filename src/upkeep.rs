@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::Backend;
 use crate::backend::follow::follow;
 use crate::controller::plan::Plan;
+use crate::discoverd::Services;
 use crate::pods::PodChange;
 use crate::registry::Registry;
 use crate::registry::events::Event;
@@ -26,14 +27,15 @@ const SLICE: usize = 512;
 /// Events of one tick that are logged one by one.
 const EVENTS_LOGGED: usize = 20;
 
-/// How often every session is looked at.
+/// How often every session, and every instance of a service, is looked at.
 const SESSIONS_TICK: Duration = Duration::from_secs(1);
 
-/// Tells the registry and the sessions what the store holds, until `stop`; and so
-/// the plan by which this process collects it, if it is the one that does.
+/// Tells the registry, the sessions and the services what the store holds, until
+/// `stop`; and so the plan by which this process collects it, if it is the one that does.
 pub async fn mirror(
     registry: Arc<Registry>,
     sessions: Arc<Sessions>,
+    services: Option<Arc<Services>>,
     plan: Option<Arc<Mutex<Plan>>>,
     backend: Arc<dyn Backend>,
     stop: CancellationToken,
@@ -46,6 +48,9 @@ pub async fn mirror(
                     plan.lock().apply(&batch);
                 }
                 sessions.apply(&batch);
+                if let Some(services) = &services {
+                    services.apply(&batch);
+                }
                 registry.apply(batch);
             }
             () = stop.cancelled() => return,
@@ -94,6 +99,18 @@ pub async fn sessions(registry: Arc<Registry>, sessions: Arc<Sessions>, stop: Ca
     loop {
         tokio::select! {
             _ = ticks.tick() => sessions.sweep(&registry.run_out(sessions.holders())),
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Looks at every instance of a service every second, until `stop`.
+pub async fn services(registry: Arc<Registry>, services: Arc<Services>, stop: CancellationToken) {
+    let mut ticks = interval(SESSIONS_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => services.sweep(&registry.run_out(services.holders())),
             () = stop.cancelled() => return,
         }
     }

@@ -1,5 +1,5 @@
-//! The tasks that write to the store what the registry and the sessions want
-//! there: one each.
+//! The tasks that write to the store what the registry, the sessions and the
+//! services want there: one each.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Backend, Revision, Write, WriteError};
 use crate::causes::Causes;
+use crate::discoverd::{self, Services};
+use crate::record::Key;
 use crate::registry::Registry;
 use crate::registry::sync::Made;
 use crate::session::engine::ANSWER_WITHIN;
@@ -79,6 +81,33 @@ impl Source for Sessions {
     }
 
     fn written(&self, ended: &[(SessionKey, Result<Revision, WriteError>)]) {
+        self.written(ended);
+    }
+
+    async fn write_wanted(&self) {
+        self.write_wanted().await;
+    }
+
+    fn next_write_due(&self) -> Option<std::time::Instant> {
+        self.next_write_due()
+    }
+
+    fn waiting_writes(&self) -> usize {
+        self.waiting_writes()
+    }
+}
+
+impl Source for Services {
+    type Made = Key;
+
+    // No request waits longer.
+    const WRITE_TIMEOUT: Duration = discoverd::engine::ANSWER_WITHIN;
+
+    fn take_writes(&self, max: usize) -> Vec<(Key, Write)> {
+        self.take_writes(max)
+    }
+
+    fn written(&self, ended: &[(Key, Result<Revision, WriteError>)]) {
         self.written(ended);
     }
 

@@ -12,7 +12,13 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::stream::{BoxStream, StreamExt};
+use serde_json::value::RawValue;
 use tunnel_registry::backend::{Backend, Change, Revision, Stored, WatchError, Write, WriteError};
+use tunnel_registry::discoverd::meta::Json;
+use tunnel_registry::discoverd::record::ServiceMeta;
+use tunnel_registry::discoverd::{
+    Instance, InstanceId, InstanceRecord, LeaderType, ServiceName, ServiceRecord,
+};
 use tunnel_registry::lease::Lease;
 use tunnel_registry::record::{
     Endpoint, EndpointKey, EndpointRecord, Key, Kind, Name, Network, Record, ReplicaRecord,
@@ -47,6 +53,10 @@ macro_rules! suite {
             nothing_is_missed_between_reset_and_changes
             one_of_many_conditional_writers_wins
             odd_names_stay_distinct
+            conditions_hold_for_services_too
+            a_watch_tells_of_services_too
+            services_and_instances_are_records_like_others
+            what_is_not_kept_is_refused
             it_gives_signs_of_life
         );
     };
@@ -129,6 +139,45 @@ pub(crate) fn session(host: &str, version: u32) -> Record {
     Record::Session(Arc::new(record.with(&maintenance).unwrap()))
 }
 
+/// A record of a service; versions of it differ in all that may.
+pub(crate) fn service(name: &str, version: u8) -> Record {
+    let data = RawValue::from_string(format!("{{\"a\": [{version}, \"=\"]}}")).unwrap();
+    let meta = ServiceMeta {
+        data: Json::new(&data).unwrap(),
+        index: u64::from(version),
+    };
+    Record::Service(Arc::new(ServiceRecord {
+        name: ServiceName::parse(name).unwrap(),
+        born: u64::MAX - u64::from(version),
+        counter: u64::from(version),
+        leader_type: match version.is_multiple_of(2) {
+            true => LeaderType::Manual,
+            false => LeaderType::Oldest,
+        },
+        leader: version
+            .is_multiple_of(2)
+            .then(|| InstanceId::of("tcp", "h:1")),
+        meta: (version > 1).then_some(meta),
+    }))
+}
+
+/// A record of an instance; versions of it differ in all that may.
+pub(crate) fn instance(service: &str, host: &str, version: u8) -> Record {
+    let meta = (1..version).map(|number| (format!("k {number}\n"), format!("= \"{version}\"")));
+    let addr = format!("{host}:80");
+    Record::Instance(Arc::new(InstanceRecord {
+        service: ServiceName::parse(service).unwrap(),
+        born: u64::from(version),
+        index: u64::MAX - u64::from(version),
+        instance: Instance::new(addr, "http".into(), meta.collect()).unwrap(),
+        lease: Lease::held(
+            format!("replica {version}").into(),
+            "2026-01-01T00:00:00Z".parse().unwrap(),
+            Duration::from_secs(10),
+        ),
+    }))
+}
+
 /// The next item of a watch. Waits for a store that is slow, not for one that
 /// never tells.
 pub(crate) async fn next(watch: &mut Watch) -> Option<Result<Change, WatchError>> {
@@ -138,7 +187,7 @@ pub(crate) async fn next(watch: &mut Watch) -> Option<Result<Change, WatchError>
 
 /// Everything that is stored now.
 pub(crate) async fn everything(store: &dyn Backend) -> HashMap<Key, Stored> {
-    Following::begin(store.watch()).await.all
+    Following::begin(store, store.watch()).await.all
 }
 
 /// A watch that is followed, and checked on the way.
@@ -152,13 +201,15 @@ pub(crate) struct Following {
 
 impl Following {
     /// Follows a watch until it has told everything of each kind.
-    pub async fn begin(watch: Watch) -> Self {
+    pub async fn begin(store: &(impl Backend + ?Sized), watch: Watch) -> Self {
         let mut following = Self {
             watch,
             all: HashMap::new(),
             told: HashMap::new(),
         };
-        while following.told.len() < Kind::ALL.len() {
+        let kept = Kind::ALL.into_iter().filter(|kind| store.keeps(*kind));
+        let kept = kept.count();
+        while following.told.len() < kept {
             following.change().await;
         }
         following
@@ -320,7 +371,7 @@ pub(crate) async fn a_watch_tells_of_sessions_too(store: Arc<dyn Backend>) {
 
 /// `a` and `b` are versions of one record.
 async fn watch_tells(store: &dyn Backend, [a, b]: [Record; 2]) {
-    let mut early = Following::begin(store.watch()).await;
+    let mut early = Following::begin(store, store.watch()).await;
     assert!(early.all.is_empty());
 
     let created = store.write(Write::Create(a.clone())).await.unwrap();
@@ -328,7 +379,7 @@ async fn watch_tells(store: &dyn Backend, [a, b]: [Record; 2]) {
     let refused = store.write(Write::Create(b.clone())).await;
     assert!(matches!(refused, Err(WriteError::Conflict(_))));
     let put = store.write(Write::Put(b.clone(), created)).await.unwrap();
-    let mut late = Following::begin(store.watch()).await;
+    let mut late = Following::begin(store, store.watch()).await;
     assert_eq!(late.all, HashMap::from([(b.key(), stored(&b, put))]));
     let deleted = store.write(Write::Delete(b.key(), put)).await.unwrap();
 
@@ -343,7 +394,7 @@ async fn watch_tells(store: &dyn Backend, [a, b]: [Record; 2]) {
 }
 
 pub(crate) async fn kinds_do_not_disturb_each_other(store: Arc<dyn Backend>) {
-    let mut watch = Following::begin(store.watch()).await;
+    let mut watch = Following::begin(&*store, store.watch()).await;
     let [endpoint, replica, session] = [record("a", "a", 1), replica("a", 1), session("a", 1)];
     let first = store.write(Write::Create(endpoint.clone())).await.unwrap();
     let second = store.write(Write::Create(replica.clone())).await.unwrap();
@@ -384,12 +435,12 @@ pub(crate) async fn nothing_is_missed_between_reset_and_changes(store: Arc<dyn B
                 let kept = record(&format!("t{writer}"), &format!("kept {round}"), 1);
                 let first = store.write(Write::Create(a)).await.unwrap();
                 if round % WATCHED == 0 {
-                    watches.push(Following::begin(store.watch()).await);
+                    watches.push(Following::begin(&*store, store.watch()).await);
                 }
                 let second = store.write(Write::Put(b.clone(), first)).await.unwrap();
                 store.write(Write::Create(kept)).await.unwrap();
                 if round % WATCHED == 0 {
-                    watches.push(Following::begin(store.watch()).await);
+                    watches.push(Following::begin(&*store, store.watch()).await);
                 }
                 store.write(Write::Delete(b.key(), second)).await.unwrap();
             }
@@ -454,6 +505,81 @@ pub(crate) async fn odd_names_stay_distinct(store: Arc<dyn Backend>) {
         store.write(delete).await.unwrap();
     }
     assert!(everything(&*store).await.is_empty());
+}
+
+/// A store that does not says so: [`what_is_not_kept_is_refused`].
+fn keeps_services(store: &dyn Backend) -> bool {
+    store.keeps(Kind::Service) && store.keeps(Kind::Instance)
+}
+
+pub(crate) async fn conditions_hold_for_services_too(store: Arc<dyn Backend>) {
+    if !keeps_services(&*store) {
+        return;
+    }
+    conditions_hold(&*store, [1, 2, 3].map(|version| service("s", version))).await;
+    let left = everything(&*store).await.into_values();
+    for stored in left {
+        let delete = Write::Delete(stored.record.key(), stored.revision);
+        store.write(delete).await.unwrap();
+    }
+    conditions_hold(
+        &*store,
+        [1, 2, 3].map(|version| instance("s", "h", version)),
+    )
+    .await;
+}
+
+pub(crate) async fn a_watch_tells_of_services_too(store: Arc<dyn Backend>) {
+    if !keeps_services(&*store) {
+        return;
+    }
+    watch_tells(&*store, [1, 2].map(|version| service("s", version))).await;
+    watch_tells(&*store, [1, 2].map(|version| instance("s", "h", version))).await;
+}
+
+pub(crate) async fn services_and_instances_are_records_like_others(store: Arc<dyn Backend>) {
+    if !keeps_services(&*store) {
+        return;
+    }
+    let mut expected = HashMap::new();
+    for name in ["a", "b", "-", "0"] {
+        let records = [
+            service(name, 2),
+            instance(name, "h", 1),
+            instance(name, "i", 2),
+        ];
+        for record in records {
+            let revision = store.write(Write::Create(record.clone())).await.unwrap();
+            expected.insert(record.key(), Stored { record, revision });
+        }
+    }
+    assert_eq!(expected.len(), 12);
+    assert_eq!(everything(&*store).await, expected);
+    let mut watch = Following::begin(&*store, store.watch()).await;
+    let gone = service("a", 2).key();
+    let delete = Write::Delete(gone.clone(), expected[&gone].revision);
+    store.write(delete).await.unwrap();
+    let told = watch.change().await;
+    assert!(
+        matches!(told, Change::Delete(Key::Service(_), _)),
+        "{told:?}"
+    );
+    expected.remove(&gone);
+    assert_eq!(everything(&*store).await, expected);
+}
+
+pub(crate) async fn what_is_not_kept_is_refused(store: Arc<dyn Backend>) {
+    for record in [service("s", 1), instance("s", "h", 1)] {
+        let is_kept = store.keeps(record.kind());
+        let written = store.write(Write::Create(record.clone())).await;
+        match written {
+            Ok(_) => assert!(is_kept, "{record:?}"),
+            Err(WriteError::Refused(why)) => {
+                assert!(!is_kept && why.contains("--store"), "{why}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 pub(crate) async fn it_gives_signs_of_life(store: Arc<dyn Backend>) {

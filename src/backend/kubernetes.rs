@@ -25,6 +25,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Client;
 
 use crate::backend::{Backend, Change, Revision, WatchError, Write, WriteError};
+use crate::record::Kind;
 
 use crate::resources::{ProxySession, TunnelEndpoint};
 
@@ -104,6 +105,14 @@ impl Backend for Kubernetes {
 
     fn writes_at_once(&self) -> usize {
         WRITES_AT_ONCE
+    }
+
+    fn keeps(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Endpoint | Kind::Replica => true,
+            Kind::Session => self.sessions,
+            Kind::Service | Kind::Instance => false,
+        }
     }
 
     fn watch(&self) -> BoxStream<'static, Result<Change, WatchError>> {

@@ -134,8 +134,7 @@ impl Plan {
             }
             Change::Put(stored) => self.put(stored),
             Change::Delete(Key::Endpoint(key), _) => self.waits.forget(key),
-            Change::Reset(Kind::Replica | Kind::Session, ..)
-            | Change::Delete(Key::Replica(_) | Key::Session(_), _) => {}
+            Change::Reset(..) | Change::Delete(..) => {}
         }
     }
 

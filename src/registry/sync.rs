@@ -149,7 +149,7 @@ impl Core {
     fn holds_instead(&mut self, now: Now, key: &EndpointKey, current: Option<&Stored>) {
         let current = current.and_then(|stored| match &stored.record {
             Record::Endpoint(record) => Some((Arc::clone(record), stored.revision)),
-            Record::Replica(_) | Record::Session(_) => None,
+            _ => None,
         });
         if let Some(leaving) = self.leaving.get_mut(key) {
             match current {
@@ -249,7 +249,7 @@ impl Core {
         }
     }
 
-    /// The watch tells a change. Those of sessions are for others.
+    /// The watch tells a change. Those of sessions and services are for others.
     pub fn apply(&mut self, now: Now, change: Change) {
         match change {
             Change::Reset(Kind::Endpoint, all, revision) => {
@@ -272,7 +272,7 @@ impl Core {
                         self.was_put(now, stored);
                         self.caught_up(revision);
                     }
-                    Record::Session(_) => {}
+                    Record::Session(_) | Record::Service(_) | Record::Instance(_) => {}
                 }
             }
             Change::Delete(Key::Replica(identity), revision) => {
@@ -282,7 +282,8 @@ impl Core {
                 self.was_deleted(now, &key, revision);
                 self.caught_up(revision);
             }
-            Change::Reset(Kind::Session, ..) | Change::Delete(Key::Session(_), _) => {}
+            Change::Reset(Kind::Session | Kind::Service | Kind::Instance, ..)
+            | Change::Delete(Key::Session(_) | Key::Service(_) | Key::Instance(_), _) => {}
         }
     }
 

@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Part;
 use crate::backend::Backend;
+use crate::discoverd::Services;
 use crate::registry::Registry;
 use crate::session::Sessions;
 
@@ -67,6 +68,19 @@ pub(super) fn sessions(sessions: &Sessions, backend: &dyn Backend) -> Part {
     };
     Part {
         name: "sessions",
+        ready,
+        note: None,
+    }
+}
+
+/// Whether discoverd's services have been read: before that nobody knows them.
+pub(super) fn services(services: &Services) -> Part {
+    let ready = match services.is_ready() {
+        true => Ok(()),
+        false => Err("they have not been read yet".to_owned()),
+    };
+    Part {
+        name: "services",
         ready,
         note: None,
     }

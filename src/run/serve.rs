@@ -17,11 +17,13 @@ use crate::controller::plan::{Pace, Plan};
 use crate::kubernetes::pods;
 use crate::metrics::Metrics;
 use crate::metrics::registry::Figures;
+use crate::metrics::services::ServiceFigures;
 use crate::metrics::sessions::SessionFigures;
 use crate::registry::Registry;
 use crate::registry::core::Setup;
 use crate::run::parts;
 use crate::run::pulse::Pulse;
+use crate::run::services;
 use crate::run::sessions::{self, Entry};
 use crate::run::signals::signals;
 use crate::run::store::{self, Opened};
@@ -94,12 +96,16 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         responder_url,
         Arc::clone(&metrics),
     ));
+    let services = services::services(&identity, sharing.is_some(), &backend);
     // A store that others share is collected by the controller.
     let plan = sharing
         .is_none()
         .then(|| Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono))));
     metrics.register(Box::new(Figures::new(Arc::clone(&registry), plan.clone())));
     metrics.register(Box::new(SessionFigures::new(Arc::clone(&sessions))));
+    if let Some(services) = &services {
+        metrics.register(Box::new(ServiceFigures::new(Arc::clone(services))));
+    }
     let pulse = Arc::new(Pulse::new(Now::read()));
 
     let mut supervisor = Supervisor::new();
@@ -108,6 +114,13 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     let leaving = supervisor.phase("leaving", vouch::LEAVING + MARGIN);
     let background = supervisor.phase("background", BACKGROUND);
 
+    let server = match &services {
+        Some(services) => {
+            let stopping = supervisor.stopping();
+            services::serve(server, services, args, &access, stopping)
+        }
+        None => services::serve_nothing(server),
+    };
     let (listen, admin_listen) = (server.local_addr(), admin_listener.local_addr()?);
     let health = server.health();
     let exposed = exposure(
@@ -124,6 +137,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         parts: {
             let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
             let (sessions, is_listening) = (Arc::clone(&sessions), session_entry.is_some());
+            let services = services.clone();
             let (is_shared, stopping) = (sharing.is_some(), supervisor.stopping());
             Arc::new(move || {
                 let mut told = vec![
@@ -131,6 +145,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
                     parts::stored(&registry, &*backend),
                 ];
                 told.extend(is_shared.then(|| parts::vouched(&registry)));
+                told.extend(services.as_deref().map(parts::services));
                 told.extend(is_listening.then(|| parts::sessions(&sessions, &*backend)));
                 told
             })
@@ -162,8 +177,23 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     supervisor.spawn(background, "mirror", {
         let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
         let (plan, sessions) = (plan.clone(), Arc::clone(&sessions));
-        |stop| endless(upkeep::mirror(registry, sessions, plan, backend, stop))
+        let services = services.clone();
+        |stop| {
+            endless(upkeep::mirror(
+                registry, sessions, services, plan, backend, stop,
+            ))
+        }
     });
+    if let Some(services) = services {
+        supervisor.spawn(flushing, "service writer", {
+            let (services, backend) = (Arc::clone(&services), Arc::clone(&backend));
+            move |stop| write(services, backend, stop, flush)
+        });
+        let registry = Arc::clone(&registry);
+        supervisor.spawn(background, "service sweep", |stop| {
+            endless(upkeep::services(registry, services, stop))
+        });
+    }
     supervisor.spawn(background, "store", {
         let backend = Arc::clone(&backend);
         |stop| async move {

@@ -69,6 +69,17 @@ impl Drop for Open<'_> {
     }
 }
 
+/// The connection of a request whose answer goes on for long.
+#[derive(Clone, Debug)]
+pub struct Lasting(Arc<Activity>);
+
+impl Lasting {
+    /// More of the answer was taken: the connection is not idle.
+    pub fn goes_on(&self) {
+        self.0.call(Instant::now());
+    }
+}
+
 /// When a connection had its last call.
 #[derive(Debug)]
 struct Activity {
@@ -184,10 +195,11 @@ impl Host {
 
     async fn http1(&self, stream: Stream, caller: Caller, fate: &Fate, opened: Instant) -> Closed {
         let limits = &self.limits;
-        let activity = Activity::new(opened);
+        let activity = Arc::new(Activity::new(opened));
         let close_asked = AtomicBool::new(false);
-        let service = service_fn(|request: Request<Incoming>| {
+        let service = service_fn(|mut request: Request<Incoming>| {
             activity.call(Instant::now());
+            self.mark(&mut request, &activity);
             close_asked.fetch_or(asks_to_close(&request), Ordering::Relaxed);
             async move { Ok::<_, Infallible>(self.gost.answer(caller, request).await) }
         });
@@ -215,6 +227,14 @@ impl Host {
         }
     }
 
+    /// Answers to others than gost may go on for long.
+    fn mark<B>(&self, request: &mut Request<B>, activity: &Arc<Activity>) {
+        if self.gost.is_beside(request.uri().path()) {
+            let lasting = Lasting(Arc::clone(activity));
+            request.extensions_mut().insert(lasting);
+        }
+    }
+
     async fn http2(
         self: &Arc<Self>,
         stream: Stream,
@@ -227,8 +247,9 @@ impl Host {
         let activity = Arc::new(Activity::new(opened));
         let service = {
             let (host, activity) = (Arc::clone(self), Arc::clone(&activity));
-            service_fn(move |request: Request<Incoming>| {
+            service_fn(move |mut request: Request<Incoming>| {
                 activity.call(Instant::now());
+                host.mark(&mut request, &activity);
                 let host = Arc::clone(&host);
                 async move { Ok::<_, Infallible>(host.gost.answer(caller, request).await) }
             })

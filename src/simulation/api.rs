@@ -47,7 +47,7 @@ impl Edit {
 fn endpoint(stored: Option<&Stored>) -> Option<&Arc<EndpointRecord>> {
     match &stored?.record {
         Record::Endpoint(record) => Some(record),
-        Record::Replica(_) | Record::Session(_) => None,
+        _ => None,
     }
 }
 
@@ -105,7 +105,7 @@ impl Api {
             .values()
             .filter_map(|stored| match &stored.record {
                 Record::Replica(record) => Some(Arc::clone(record)),
-                Record::Endpoint(_) | Record::Session(_) => None,
+                _ => None,
             })
             .collect()
     }

@@ -151,7 +151,7 @@ impl Client {
             Kind::Endpoint => Fault::EndpointsStuck,
             Kind::Replica => Fault::ReplicasStuck,
             // Nobody here has any.
-            Kind::Session => Fault::Cut,
+            Kind::Session | Kind::Service | Kind::Instance => Fault::Cut,
         };
         self.has(stuck) || self.has(Fault::Cut)
     }

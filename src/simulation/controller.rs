@@ -168,7 +168,7 @@ fn worn(
         })
         .filter_map(|record| match record {
             Record::Replica(replica) => Some(replica),
-            Record::Endpoint(_) | Record::Session(_) => None,
+            _ => None,
         })
         .collect()
 }

@@ -400,7 +400,7 @@ pub fn told_record(record: &Record) -> String {
         }
         Record::Replica(record) if record.stopped => format!("{key}, given up"),
         Record::Replica(record) => format!("{key}, suspects {:?}", record.suspects),
-        Record::Session(_) => key.to_string(),
+        Record::Session(_) | Record::Service(_) | Record::Instance(_) => key.to_string(),
     }
 }
 

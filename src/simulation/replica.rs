@@ -222,7 +222,7 @@ impl World {
                 let keys = all.iter().map(|stored| stored.record.key());
                 replica.knows.extend(keys.filter_map(|key| match key {
                     Key::Endpoint(key) => Some(key),
-                    Key::Replica(_) | Key::Session(_) => None,
+                    _ => None,
                 }));
             }
             Change::Put(stored) => {

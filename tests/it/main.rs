@@ -9,6 +9,7 @@
 
 mod access;
 mod crash;
+mod discoverd;
 mod ends;
 mod flood;
 mod grpc;

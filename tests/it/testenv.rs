@@ -63,6 +63,7 @@ pub async fn registry(tasks: &mut JoinSet<()>, cancelled: &CancellationToken) ->
     tasks.spawn(upkeep::mirror(
         registry.clone(),
         sessions(&store),
+        None,
         Some(plan),
         store,
         cancelled.clone(),

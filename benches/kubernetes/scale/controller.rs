@@ -96,7 +96,7 @@ fn passes(endpoints: &[Endpoint]) -> Result<Vec<(&'static str, Duration)>> {
         .iter()
         .filter_map(|stored| match &stored.record {
             Record::Endpoint(record) => Some(record.endpoint.key.clone()),
-            Record::Replica(_) | Record::Session(_) => None,
+            _ => None,
         })
         .collect();
     let reset = |stored: &[Stored]| {

@@ -217,6 +217,8 @@ fn key_text(key: &Key) -> String {
         }
         Key::Replica(identity) => format!("replica\n{identity}"),
         Key::Session(key) => format!("session\n{key}"),
+        Key::Service(name) => format!("service\n{name}"),
+        Key::Instance(key) => format!("instance\n{}\n{}", key.service, key.id),
     }
 }
 

@@ -70,7 +70,7 @@ impl Object for TunnelEndpoint {
     fn surplus(&self, record: &Record) -> Option<Value> {
         match record {
             Record::Endpoint(record) => self.surplus(record),
-            Record::Replica(_) | Record::Session(_) => None,
+            _ => None,
         }
     }
 
@@ -161,6 +161,8 @@ pub(super) fn canonical_name(key: &Key) -> String {
         Key::Endpoint(key) => name::object_name(key),
         Key::Replica(identity) => replica_lease::lease_name(identity),
         Key::Session(key) => proxy_session::object_name(*key),
+        // There are no objects for them: writing one is refused.
+        Key::Service(_) | Key::Instance(_) => String::new(),
     }
 }
 
@@ -183,8 +185,8 @@ impl Owner {
             Record::Endpoint(record) => record.endpoint.pod == Some(self.uid),
             // Only a replica writes its own.
             Record::Replica(_) => true,
-            // It outlives the pod that took it.
-            Record::Session(_) => false,
+            // They outlive the pod that took them.
+            Record::Session(_) | Record::Service(_) | Record::Instance(_) => false,
         };
         owns.then(|| {
             vec![OwnerReference {

@@ -15,6 +15,8 @@ pub(super) struct Shared {
     endpoints: Slot,
     replicas: Slot,
     sessions: Slot,
+    /// Of the kinds that are not kept: always empty.
+    nothing: Slot,
     /// Why each kind cannot be listed or watched now.
     troubles: Arc<Mutex<[Option<String>; Kind::ALL.len()]>>,
 }
@@ -29,6 +31,7 @@ impl Shared {
             endpoints: empty(Kind::Endpoint),
             replicas: empty(Kind::Replica),
             sessions: empty(Kind::Session),
+            nothing: empty(Kind::Service),
             troubles: Arc::default(),
         }
     }
@@ -38,6 +41,7 @@ impl Shared {
             Kind::Endpoint => &self.endpoints,
             Kind::Replica => &self.replicas,
             Kind::Session => &self.sessions,
+            Kind::Service | Kind::Instance => &self.nothing,
         }
     }
 
@@ -70,8 +74,8 @@ impl Shared {
     /// The objects that are not served.
     pub fn problems(&self) -> Vec<Problem> {
         let mut all = Vec::new();
-        for kind in Kind::ALL {
-            all.extend(self.slot(kind).load().lock().problems().all().cloned());
+        for slot in [&self.endpoints, &self.replicas, &self.sessions] {
+            all.extend(slot.load().lock().problems().all().cloned());
         }
         all
     }

@@ -19,6 +19,10 @@ use crate::resources::{ProxySession, TunnelEndpoint};
 /// the other, and 880 at 16 at once.
 pub(super) const WRITES_AT_ONCE: usize = 64;
 
+/// What a write of a service comes to.
+pub(super) const NO_SERVICES: &str =
+    "services of discoverd are not kept in Kubernetes yet; use --store file:PATH or memory";
+
 /// Makes the writes.
 #[derive(Clone)]
 pub(super) struct Writer {
@@ -50,6 +54,7 @@ impl Writer {
             Kind::Endpoint => self.make::<TunnelEndpoint>(write).await,
             Kind::Replica => self.make::<Lease>(write).await,
             Kind::Session => self.make::<ProxySession>(write).await,
+            Kind::Service | Kind::Instance => Err(WriteError::Refused(NO_SERVICES.into())),
         }
     }
 

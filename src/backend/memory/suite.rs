@@ -32,7 +32,7 @@ macro_rules! suite {
 pub(crate) use suite;
 
 pub(crate) async fn each_write_has_the_next_revision(store: Arc<dyn Backend>) {
-    let mut watch = Following::begin(store.watch()).await;
+    let mut watch = Following::begin(&*store, store.watch()).await;
     assert_eq!(watch.told(Kind::Endpoint), Revision(0));
     let mut last = Revision(0);
     let mut write = async |write| {
@@ -55,7 +55,7 @@ pub(crate) async fn each_write_has_the_next_revision(store: Arc<dyn Backend>) {
         write(Write::Delete(b.key(), second)).await;
         write(Write::Delete(a.key(), first)).await;
     }
-    let late = Following::begin(store.watch()).await;
+    let late = Following::begin(&*store, store.watch()).await;
     assert_eq!(
         Kind::ALL.map(|kind| late.told(kind)),
         [last; Kind::ALL.len()]
@@ -69,10 +69,10 @@ pub(crate) async fn a_watch_begins_when_it_is_asked_for(store: Arc<dyn Backend>)
     let after = store.watch();
     let delete = Write::Delete(record.key(), revision);
     store.write(delete).await.unwrap();
-    assert!(Following::begin(before).await.all.is_empty());
+    assert!(Following::begin(&*store, before).await.all.is_empty());
     let stored = Stored { record, revision };
     let expected = HashMap::from([(stored.record.key(), stored)]);
-    assert_eq!(Following::begin(after).await.all, expected);
+    assert_eq!(Following::begin(&*store, after).await.all, expected);
 }
 
 pub(crate) async fn nothing_is_missed_by_whoever_looks_late(store: Arc<dyn Backend>) {
@@ -88,7 +88,7 @@ pub(crate) async fn nothing_is_missed_by_whoever_looks_late(store: Arc<dyn Backe
     let end = store.write(Write::Create(record("end", "c", 1))).await;
     let (end, expected) = (end.unwrap(), everything(&*store).await);
     for watch in watches {
-        let mut watch = Following::begin(watch).await;
+        let mut watch = Following::begin(&*store, watch).await;
         while watch.told(Kind::Endpoint) < end {
             watch.change().await;
         }
@@ -98,7 +98,7 @@ pub(crate) async fn nothing_is_missed_by_whoever_looks_late(store: Arc<dyn Backe
 
 pub(crate) async fn a_watcher_that_is_too_slow_is_told_and_delays_nobody(store: Arc<dyn Backend>) {
     let mut slow = store.watch();
-    let mut quick = Following::begin(store.watch()).await;
+    let mut quick = Following::begin(&*store, store.watch()).await;
     let names: Vec<_> = (0..=WATCH_BOUND).map(|at| at.to_string()).collect();
     for names in names.chunks(1_000) {
         let create = |name: &String| store.write(Write::Create(record("t", name, 1)));

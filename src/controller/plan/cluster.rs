@@ -136,8 +136,7 @@ impl ClusterPlan {
                 }
                 Change::Put(stored) => self.put(stored),
                 Change::Delete(Key::Endpoint(key), _) => self.forget(key),
-                Change::Reset(Kind::Replica | Kind::Session, ..)
-                | Change::Delete(Key::Replica(_) | Key::Session(_), _) => {}
+                Change::Reset(..) | Change::Delete(..) => {}
             }
         }
     }

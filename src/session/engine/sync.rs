@@ -28,7 +28,7 @@ pub type StoredSession = (Arc<SessionRecord>, Revision);
 pub fn session(stored: &Stored) -> Option<StoredSession> {
     match &stored.record {
         Record::Session(record) => Some((Arc::clone(record), stored.revision)),
-        Record::Endpoint(_) | Record::Replica(_) => None,
+        _ => None,
     }
 }
 

@@ -109,7 +109,7 @@ async fn whatever_a_client_may_announce_the_api_server_takes() {
         session("odd_name.example", 9),
     ] {
         let made = store.write(Write::Create(record.clone())).await.unwrap();
-        let all = Following::begin(store.watch()).await.all;
+        let all = Following::begin(&store, store.watch()).await.all;
         assert_eq!(all[&record.key()].record, record);
         store
             .write(Write::Delete(record.key(), made))
@@ -196,7 +196,7 @@ async fn who_registered_cannot_be_changed_and_the_rest_can() {
         let error = patch(spec.clone()).await.unwrap_err().to_string();
         assert!(error.contains("cannot be changed"), "{spec}: {error}");
     }
-    let mut watch = Following::begin(store.watch()).await;
+    let mut watch = Following::begin(&store, store.watch()).await;
     patch(json!({ "maintenance": true })).await.unwrap();
     match watch.change().await {
         Change::Put(stored) => match stored.record {
@@ -214,7 +214,7 @@ async fn one_made_by_hand_is_met_and_may_change() {
     let api = raw(&env);
     let made = object("docs", by_hand());
     api.create(&PostParams::default(), &made).await.unwrap();
-    let all = Following::begin(store.watch()).await.all;
+    let all = Following::begin(&store, store.watch()).await.all;
     let records: Vec<&Record> = all.values().map(|stored| &stored.record).collect();
     let [Record::Session(session)] = records[..] else {
         panic!("{all:?}");

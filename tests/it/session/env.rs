@@ -124,6 +124,7 @@ impl Env {
             Arc::clone(&registry),
             Arc::clone(&sessions),
             None,
+            None,
             Arc::clone(&backend),
             never.clone(),
         ));

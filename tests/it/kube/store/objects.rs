@@ -245,7 +245,7 @@ async fn another_object_of_the_same_name_is_not_deleted() {
     let env = Env::start().await;
     let store = store(&env).await;
     let record = record("t", "c", 1);
-    let mut watch = Following::begin(store.watch()).await;
+    let mut watch = Following::begin(&store, store.watch()).await;
     let first = store.write(Write::Create(record.clone())).await.unwrap();
     watch.change().await;
     let api = env.endpoints();
@@ -274,7 +274,7 @@ async fn what_waits_for_a_finalizer_is_gone_and_in_the_way() {
     let store = store(&env).await;
     let record = record("t", "c", 1);
     let name = object_name(&endpoint(&record).endpoint.key);
-    let mut watch = Following::begin(store.watch()).await;
+    let mut watch = Following::begin(&store, store.watch()).await;
     store.write(Write::Create(record.clone())).await.unwrap();
     apply(
         &env,
@@ -384,7 +384,7 @@ async fn what_cannot_be_read_is_skipped_and_told() {
         let revision = store.write(Write::Create(record.clone())).await.unwrap();
         revisions.insert(record.key(), revision);
     }
-    let mut watch = Following::begin(store.watch()).await;
+    let mut watch = Following::begin(&store, store.watch()).await;
     let name = object_name(&endpoint(&bad).endpoint.key);
     let annotate = async |value: &str| {
         let annotations = json!({ "tunnelregistry.io/renew-time": value });

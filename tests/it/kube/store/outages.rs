@@ -41,7 +41,7 @@ async fn a_version_that_is_too_old_makes_one_kind_list_again() {
         Some(request)
     });
     let store = store_with(&env, client);
-    let mut watch = Following::begin(store.watch()).await;
+    let mut watch = Following::begin(&store, store.watch()).await;
     let again = watch.change().await;
     assert!(
         matches!(again, Change::Reset(Kind::Endpoint, ..)),
@@ -70,7 +70,8 @@ async fn what_happened_while_nobody_watched_is_told_afterwards() {
             (!is_cut).then_some(request)
         })
     };
-    let mut watch = Following::begin(store_with(&env, client).watch()).await;
+    let watched = store_with(&env, client);
+    let mut watch = Following::begin(&watched, watched.watch()).await;
     let other = store(&env).await;
     let [a, b] = ["a", "b"].map(|connector| record("t", connector, 1));
     let made = other.write(Write::Create(a.clone())).await.unwrap();

@@ -102,6 +102,7 @@ impl InProcess {
         tasks.spawn(upkeep::mirror(
             registry.clone(),
             sessions(&backend),
+            None,
             Some(Arc::new(Mutex::new(plan))),
             backend.clone(),
             stop.clone(),

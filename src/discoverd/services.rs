@@ -1,0 +1,290 @@
+//! The services, as requests and tasks call them: [`Engine`] behind a lock, with a
+//! clock, with requests that wait for the store, and with those who are told.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::FutureExt as _;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+use crate::backend::{Backend, Change, Revision, Write, WriteError};
+use crate::discoverd::engine::{ANSWER_WITHIN, Answer, Engine, Outcome, Request, Setup, Ticket};
+use crate::discoverd::event::Wanted;
+use crate::discoverd::hub::{Hub, Subscription};
+use crate::discoverd::name::ServiceName;
+use crate::discoverd::problem::Problem;
+use crate::discoverd::record::{InstanceRecord, ServiceMeta};
+use crate::map::{Map, Set};
+use crate::record::{Key, Kind};
+use crate::time::Now;
+
+/// A store that is written to by the caller makes at most so many writes for one
+/// request; more is left to the writer.
+const WRITES_AT_ONCE: usize = 4;
+/// The most subscribers.
+pub const SUBSCRIBERS: usize = 10_000;
+
+/// The services.
+#[derive(Debug)]
+pub struct Services {
+    inner: Mutex<Inner>,
+    /// Told when a write may have become due.
+    writes: Notify,
+    /// The store, if callers write to it themselves.
+    immediate: Option<Arc<dyn Backend>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    engine: Engine,
+    hub: Hub,
+    waiters: Map<Ticket, oneshot::Sender<Outcome>>,
+}
+
+/// Figures for the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Services that are there.
+    pub services: usize,
+    /// Their instances, and those that are asked for.
+    pub instances: usize,
+    /// Those that subscribe.
+    pub subscribers: usize,
+    /// Subscribers that were ended because they did not read.
+    pub ended: u64,
+    /// Events that were told.
+    pub events: u64,
+    /// Writes that wait for the store or are under way.
+    pub waiting_writes: usize,
+    /// Requests that the store did not take in time.
+    pub given_up: u64,
+}
+
+impl Services {
+    /// The services that are in `backend`, which was not read yet, with at most
+    /// `subscribers`.
+    #[must_use]
+    pub fn new(setup: Setup, subscribers: usize, backend: &Arc<dyn Backend>) -> Self {
+        Self {
+            immediate: backend.is_immediate().then(|| Arc::clone(backend)),
+            inner: Mutex::new(Inner {
+                engine: Engine::new(setup, Now::read()),
+                hub: Hub::new(subscribers),
+                waiters: Map::default(),
+            }),
+            writes: Notify::new(),
+        }
+    }
+
+    /// Carries a request out, or says why not. Takes at most [`ANSWER_WITHIN`],
+    /// whatever the store does. The caller may go away meanwhile.
+    ///
+    /// # Errors
+    /// When it was not carried out, or nobody knows.
+    pub async fn ask(&self, request: Request) -> Outcome {
+        let (ticket, mut receiver) = {
+            let mut inner = self.inner.lock();
+            let now = Now::read();
+            let ticket = match inner.engine.ask(now, request) {
+                Answer::Now(outcome) => {
+                    self.finish(inner);
+                    return outcome;
+                }
+                Answer::Later(ticket) => ticket,
+            };
+            let (sender, receiver) = oneshot::channel();
+            inner.waiters.insert(ticket, sender);
+            self.write_now(&mut inner, now);
+            self.finish(inner);
+            (ticket, receiver)
+        };
+        match timeout(ANSWER_WITHIN, &mut receiver).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Problem::Unavailable),
+            Err(_) => {
+                let mut inner = self.inner.lock();
+                let given_up = inner.engine.give_up(ticket);
+                inner.waiters.remove(&ticket);
+                self.finish(inner);
+                // It was decided at the last moment.
+                let decided = || receiver.try_recv().ok();
+                given_up
+                    .or_else(decided)
+                    .unwrap_or(Err(Problem::Unavailable))
+            }
+        }
+    }
+
+    /// Makes what is due, if the store does not have to be waited for.
+    fn write_now(&self, inner: &mut Inner, now: Now) {
+        let Some(store) = &self.immediate else {
+            return;
+        };
+        for _ in 0..WRITES_AT_ONCE {
+            let Some((key, write)) = inner.engine.next_write(now) else {
+                return;
+            };
+            let result = store
+                .write(write)
+                .now_or_never()
+                .unwrap_or_else(|| Err(WriteError::Unavailable("it was not made at once".into())));
+            inner.engine.written(now, &key, &result);
+        }
+    }
+
+    /// Tells subscribers what has happened, then those who wait. Under the lock,
+    /// so that events are told in their order.
+    fn finish(&self, mut inner: MutexGuard<'_, Inner>) {
+        let inner = &mut *inner;
+        for event in inner.engine.take_events() {
+            inner.hub.tell(&event);
+        }
+        for (ticket, outcome) in inner.engine.take_answers() {
+            if let Some(waiter) = inner.waiters.remove(&ticket) {
+                // One who went away does not wait.
+                let _gone = waiter.send(outcome);
+            }
+        }
+        if inner.engine.waiting_writes() > 0 {
+            self.writes.notify_one();
+        }
+    }
+
+    /// The store's watch tells changes, in order. Those of other kinds are passed
+    /// over.
+    pub fn apply(&self, changes: &[Change]) {
+        let mut inner = None;
+        for change in changes {
+            let of = match change {
+                Change::Reset(kind, ..) => *kind,
+                Change::Put(stored) => stored.record.kind(),
+                Change::Delete(key, _) => key.kind(),
+            };
+            if matches!(of, Kind::Service | Kind::Instance) {
+                let engine = &mut inner.get_or_insert_with(|| self.inner.lock()).engine;
+                engine.apply(Now::read(), change);
+            }
+        }
+        if let Some(inner) = inner {
+            self.finish(inner);
+        }
+    }
+
+    /// Subscribes to a service, whether or not there is one of that name.
+    ///
+    /// # Errors
+    /// When the store was not read yet, or there are too many subscribers.
+    pub fn subscribe(&self, name: &ServiceName, wanted: Wanted) -> Result<Subscription, Problem> {
+        let mut inner = self.inner.lock();
+        let present = inner.engine.present(name, wanted)?;
+        inner.hub.subscribe(name, wanted, &present)
+    }
+
+    /// The instances of a service, by index.
+    ///
+    /// # Errors
+    /// As [`Engine::instances`].
+    pub fn instances(&self, name: &ServiceName) -> Result<Vec<Arc<InstanceRecord>>, Problem> {
+        self.inner.lock().engine.instances(name)
+    }
+
+    /// Who leads a service.
+    ///
+    /// # Errors
+    /// As [`Engine::leader`].
+    pub fn leader(&self, name: &ServiceName) -> Result<Arc<InstanceRecord>, Problem> {
+        self.inner.lock().engine.leader(name)
+    }
+
+    /// The meta data of a service.
+    ///
+    /// # Errors
+    /// As [`Engine::meta`].
+    pub fn meta(&self, name: &ServiceName) -> Result<ServiceMeta, Problem> {
+        self.inner.lock().engine.meta(name)
+    }
+
+    /// Who, of other replicas, hears instances.
+    #[must_use]
+    pub fn holders(&self) -> Set<Arc<str>> {
+        self.inner.lock().engine.holders()
+    }
+
+    /// Looks at every instance; to be called every second. `run_out` are those of
+    /// [`Services::holders`] that have certainly ceased to hear heartbeats.
+    pub fn sweep(&self, run_out: &Set<Arc<str>>) {
+        let mut inner = self.inner.lock();
+        inner.hub.forget_gone();
+        let now = Now::read();
+        inner.engine.sweep(now, |holder| run_out.contains(holder));
+        self.finish(inner);
+    }
+
+    /// Takes at most `max` writes that are due.
+    #[must_use]
+    pub fn take_writes(&self, max: usize) -> Vec<(Key, Write)> {
+        let mut inner = self.inner.lock();
+        let now = Now::read();
+        let writes = std::iter::from_fn(|| inner.engine.next_write(now))
+            .take(max)
+            .collect();
+        let answers = inner.engine.take_answers();
+        for (ticket, outcome) in answers {
+            if let Some(waiter) = inner.waiters.remove(&ticket) {
+                let _gone = waiter.send(outcome);
+            }
+        }
+        writes
+    }
+
+    /// Writes have ended.
+    pub fn written(&self, ended: &[(Key, Result<Revision, WriteError>)]) {
+        let mut inner = self.inner.lock();
+        let now = Now::read();
+        for (key, result) in ended {
+            inner.engine.written(now, key, result);
+        }
+        self.finish(inner);
+    }
+
+    /// Waits until a write may have become due.
+    pub async fn write_wanted(&self) {
+        self.writes.notified().await;
+    }
+
+    /// When the next write is due if nothing else happens.
+    #[must_use]
+    pub fn next_write_due(&self) -> Option<Instant> {
+        self.inner.lock().engine.next_write_due()
+    }
+
+    /// How many writes wait or are under way.
+    #[must_use]
+    pub fn waiting_writes(&self) -> usize {
+        self.inner.lock().engine.waiting_writes()
+    }
+
+    /// Whether the store has been read.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.inner.lock().engine.is_ready()
+    }
+
+    /// Figures for the metrics.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let inner = self.inner.lock();
+        let (counts, told) = (inner.engine.counts(), inner.hub.counts());
+        Figures {
+            services: inner.engine.services(),
+            instances: counts.instances,
+            subscribers: told.subscribers,
+            ended: told.ended,
+            events: told.events,
+            waiting_writes: inner.engine.waiting_writes(),
+            given_up: counts.given_up,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! discoverd's part of `serve`.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::args::Serve;
+use crate::backend::Backend;
+use crate::discoverd::Services;
+use crate::discoverd::engine::{Limits, Setup};
+use crate::discoverd::http::{COMMENT_EVERY, Config, is_its_path, router, router_of_nothing};
+use crate::discoverd::services::SUBSCRIBERS;
+use crate::record::Kind;
+use crate::server::Server;
+use crate::server::auth::Access;
+
+/// The services in a store; none when it does not keep them.
+pub(super) fn services(
+    identity: &Arc<str>,
+    shared: bool,
+    backend: &Arc<dyn Backend>,
+) -> Option<Arc<Services>> {
+    if !backend.keeps(Kind::Service) || !backend.keeps(Kind::Instance) {
+        return None;
+    }
+    let setup = Setup {
+        identity: Arc::clone(identity),
+        shared,
+        ttl: Setup::TTL,
+        limits: Limits::default(),
+        seed: fastrand::u64(..),
+    };
+    Some(Arc::new(Services::new(setup, SUBSCRIBERS, backend)))
+}
+
+/// Lets a server answer for them too. `stop` ends their streams.
+pub(super) fn serve(
+    server: Server,
+    services: &Arc<Services>,
+    args: &Serve,
+    access: &Arc<Access>,
+    stop: CancellationToken,
+) -> Server {
+    let paths = router(Config {
+        services: Arc::clone(services),
+        access: Arc::clone(access),
+        request: args.times.request_timeout,
+        comment: COMMENT_EVERY.min(args.times.idle_timeout / 2),
+        stop,
+    });
+    server.beside(paths, is_its_path)
+}
+
+/// Lets a server tell that its store keeps no services.
+pub(super) fn serve_nothing(server: Server) -> Server {
+    server.beside(router_of_nothing(), is_its_path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::kubernetes::testing::pair;
+    use crate::backend::kubernetes::{Kubernetes, Settings};
+    use crate::backend::memory::Memory;
+
+    #[tokio::test]
+    async fn where_services_are_kept() {
+        let identity: Arc<str> = "r".into();
+        let memory: Arc<dyn Backend> = Arc::new(Memory::new());
+        assert!(services(&identity, false, &memory).is_some());
+        let (client, _server) = pair();
+        let cluster: Arc<dyn Backend> = Arc::new(Kubernetes::new(Settings {
+            client,
+            namespace: "gost".into(),
+            owner: None,
+            sessions: true,
+        }));
+        assert!(services(&identity, true, &cluster).is_none());
+    }
+}
