@@ -89,8 +89,9 @@ async fn an_event_has_what_clients_look_for() {
 
 #[tokio::test]
 async fn who_is_silent_goes_and_who_lives_stays() {
+    // Far longer than any pause between two beats.
     let plan = || Plan {
-        ttl: Duration::from_secs(2),
+        ttl: Duration::from_secs(8),
         ..Plan::usual()
     };
     for env in Env::each(plan).await {
