@@ -43,6 +43,7 @@ use crate::registry::events::Event;
 use crate::registry::sync::Made;
 use crate::registry::view::Figures;
 use crate::time::Now;
+use crate::writeback::Source;
 
 /// Endpoints that are listed or compared before the lock is given to others.
 const KEYS_AT_ONCE: usize = 512;
@@ -216,44 +217,6 @@ impl Registry {
         self.inner.lock().core.apply_pods(Now::read(), change);
     }
 
-    /// Takes at most `max` writes that are due.
-    #[must_use]
-    pub fn take_writes(&self, max: usize) -> Vec<(Made, Write)> {
-        let mut inner = self.inner.lock();
-        let now = Now::read();
-        let writes = std::iter::from_fn(|| inner.core.next_write(now))
-            .take(max)
-            .collect();
-        inner.tell_settled();
-        writes
-    }
-
-    /// Writes have ended.
-    pub fn written(&self, ended: &[(Made, Result<Revision, WriteError>)]) {
-        let mut inner = self.inner.lock();
-        let now = Now::read();
-        for (made, result) in ended {
-            inner.ended(now, made, result);
-        }
-    }
-
-    /// Waits until a write may have become due.
-    pub async fn write_wanted(&self) {
-        self.writes.notified().await;
-    }
-
-    /// When the next write is due if nothing else happens.
-    #[must_use]
-    pub fn next_write_due(&self) -> Option<Instant> {
-        self.inner.lock().core.queue.next_due()
-    }
-
-    /// How many writes wait or are under way.
-    #[must_use]
-    pub fn waiting_writes(&self) -> usize {
-        self.inner.lock().core.queue.len()
-    }
-
     /// Waits until the store has been read.
     pub async fn ready(&self) {
         // It never goes back, and the sender lives as long as this.
@@ -364,6 +327,42 @@ impl Registry {
     #[must_use]
     pub fn endpoints_of(&self, node: &Name) -> usize {
         self.inner.lock().core.presence.endpoints(node)
+    }
+}
+
+impl Source for Registry {
+    type Made = Made;
+
+    const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn take_writes(&self, max: usize) -> Vec<(Made, Write)> {
+        let mut inner = self.inner.lock();
+        let now = Now::read();
+        let writes = std::iter::from_fn(|| inner.core.next_write(now))
+            .take(max)
+            .collect();
+        inner.tell_settled();
+        writes
+    }
+
+    fn written(&self, ended: &[(Made, Result<Revision, WriteError>)]) {
+        let mut inner = self.inner.lock();
+        let now = Now::read();
+        for (made, result) in ended {
+            inner.ended(now, made, result);
+        }
+    }
+
+    async fn write_wanted(&self) {
+        self.writes.notified().await;
+    }
+
+    fn next_write_due(&self) -> Option<Instant> {
+        self.inner.lock().core.queue.next_due()
+    }
+
+    fn waiting_writes(&self) -> usize {
+        self.inner.lock().core.queue.len()
     }
 }
 

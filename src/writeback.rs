@@ -1,5 +1,5 @@
-//! The tasks that write to the store what the registry, the sessions and the
-//! services want there: one each.
+//! The task that writes to the store what a [`Source`] wants there: the registry, the
+//! sessions and the services have one each.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,12 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Backend, Revision, Write, WriteError};
 use crate::causes::Causes;
-use crate::discoverd::{self, Services};
-use crate::record::Key;
-use crate::registry::Registry;
-use crate::registry::sync::Made;
-use crate::session::engine::ANSWER_WITHIN;
-use crate::session::{SessionKey, Sessions};
 use crate::time::Now;
 
 /// Writes that are to be made.
@@ -42,86 +36,6 @@ pub trait Source: Send + Sync + 'static {
 
     /// How many writes wait or are under way.
     fn waiting_writes(&self) -> usize;
-}
-
-impl Source for Registry {
-    type Made = Made;
-
-    const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-
-    fn take_writes(&self, max: usize) -> Vec<(Made, Write)> {
-        self.take_writes(max)
-    }
-
-    fn written(&self, ended: &[(Made, Result<Revision, WriteError>)]) {
-        self.written(ended);
-    }
-
-    async fn write_wanted(&self) {
-        self.write_wanted().await;
-    }
-
-    fn next_write_due(&self) -> Option<std::time::Instant> {
-        self.next_write_due()
-    }
-
-    fn waiting_writes(&self) -> usize {
-        self.waiting_writes()
-    }
-}
-
-impl Source for Sessions {
-    type Made = SessionKey;
-
-    // No command of the session waits longer, and the next is not to wait for it.
-    const WRITE_TIMEOUT: Duration = ANSWER_WITHIN;
-
-    fn take_writes(&self, max: usize) -> Vec<(SessionKey, Write)> {
-        self.take_writes(max)
-    }
-
-    fn written(&self, ended: &[(SessionKey, Result<Revision, WriteError>)]) {
-        self.written(ended);
-    }
-
-    async fn write_wanted(&self) {
-        self.write_wanted().await;
-    }
-
-    fn next_write_due(&self) -> Option<std::time::Instant> {
-        self.next_write_due()
-    }
-
-    fn waiting_writes(&self) -> usize {
-        self.waiting_writes()
-    }
-}
-
-impl Source for Services {
-    type Made = Key;
-
-    // No request waits longer.
-    const WRITE_TIMEOUT: Duration = discoverd::engine::ANSWER_WITHIN;
-
-    fn take_writes(&self, max: usize) -> Vec<(Key, Write)> {
-        self.take_writes(max)
-    }
-
-    fn written(&self, ended: &[(Key, Result<Revision, WriteError>)]) {
-        self.written(ended);
-    }
-
-    async fn write_wanted(&self) {
-        self.write_wanted().await;
-    }
-
-    fn next_write_due(&self) -> Option<std::time::Instant> {
-        self.next_write_due()
-    }
-
-    fn waiting_writes(&self) -> usize {
-        self.waiting_writes()
-    }
 }
 
 /// Looks for due writes at least this often.

@@ -2,7 +2,7 @@
 //! clock, with requests that wait for the store, and with those who are told.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use parking_lot::{Mutex, MutexGuard};
@@ -19,6 +19,7 @@ use crate::discoverd::record::{InstanceRecord, ServiceMeta};
 use crate::map::{Map, Set};
 use crate::record::{Key, Kind};
 use crate::time::Now;
+use crate::writeback::Source;
 
 /// A store that is written to by the caller makes at most so many writes for one
 /// request; more is left to the writer.
@@ -222,50 +223,6 @@ impl Services {
         self.finish(inner);
     }
 
-    /// Takes at most `max` writes that are due.
-    #[must_use]
-    pub fn take_writes(&self, max: usize) -> Vec<(Key, Write)> {
-        let mut inner = self.inner.lock();
-        let now = Now::read();
-        let writes = std::iter::from_fn(|| inner.engine.next_write(now))
-            .take(max)
-            .collect();
-        let answers = inner.engine.take_answers();
-        for (ticket, outcome) in answers {
-            if let Some(waiter) = inner.waiters.remove(&ticket) {
-                let _gone = waiter.send(outcome);
-            }
-        }
-        writes
-    }
-
-    /// Writes have ended.
-    pub fn written(&self, ended: &[(Key, Result<Revision, WriteError>)]) {
-        let mut inner = self.inner.lock();
-        let now = Now::read();
-        for (key, result) in ended {
-            inner.engine.written(now, key, result);
-        }
-        self.finish(inner);
-    }
-
-    /// Waits until a write may have become due.
-    pub async fn write_wanted(&self) {
-        self.writes.notified().await;
-    }
-
-    /// When the next write is due if nothing else happens.
-    #[must_use]
-    pub fn next_write_due(&self) -> Option<Instant> {
-        self.inner.lock().engine.next_write_due()
-    }
-
-    /// How many writes wait or are under way.
-    #[must_use]
-    pub fn waiting_writes(&self) -> usize {
-        self.inner.lock().engine.waiting_writes()
-    }
-
     /// Whether the store has been read.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -286,5 +243,48 @@ impl Services {
             waiting_writes: inner.engine.waiting_writes(),
             given_up: counts.given_up,
         }
+    }
+}
+
+impl Source for Services {
+    type Made = Key;
+
+    // No request waits longer.
+    const WRITE_TIMEOUT: Duration = ANSWER_WITHIN;
+
+    fn take_writes(&self, max: usize) -> Vec<(Key, Write)> {
+        let mut inner = self.inner.lock();
+        let now = Now::read();
+        let writes = std::iter::from_fn(|| inner.engine.next_write(now))
+            .take(max)
+            .collect();
+        let answers = inner.engine.take_answers();
+        for (ticket, outcome) in answers {
+            if let Some(waiter) = inner.waiters.remove(&ticket) {
+                let _gone = waiter.send(outcome);
+            }
+        }
+        writes
+    }
+
+    fn written(&self, ended: &[(Key, Result<Revision, WriteError>)]) {
+        let mut inner = self.inner.lock();
+        let now = Now::read();
+        for (key, result) in ended {
+            inner.engine.written(now, key, result);
+        }
+        self.finish(inner);
+    }
+
+    async fn write_wanted(&self) {
+        self.writes.notified().await;
+    }
+
+    fn next_write_due(&self) -> Option<Instant> {
+        self.inner.lock().engine.next_write_due()
+    }
+
+    fn waiting_writes(&self) -> usize {
+        self.inner.lock().engine.waiting_writes()
     }
 }

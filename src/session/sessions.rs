@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use parking_lot::{Mutex, MutexGuard};
@@ -23,6 +23,7 @@ use crate::session::place::Place;
 use crate::session::registration::ServiceName;
 use crate::session::{Command, Problem, Reply, SessionKey};
 use crate::time::Now;
+use crate::writeback::Source;
 
 /// A store that is written to by the caller makes a command's write, and what it
 /// may have conflicted with; more is left to the writer.
@@ -258,45 +259,6 @@ impl Sessions {
         self.writes.notify_one();
     }
 
-    /// Takes at most `max` writes that are due.
-    #[must_use]
-    pub fn take_writes(&self, max: usize) -> Vec<(SessionKey, Write)> {
-        let mut inner = self.inner.lock();
-        let now = Now::read();
-        let writes = std::iter::from_fn(|| inner.engine.next_write(now))
-            .take(max)
-            .collect();
-        self.finish(inner);
-        writes
-    }
-
-    /// Writes have ended.
-    pub fn written(&self, ended: &[(SessionKey, Result<Revision, WriteError>)]) {
-        let mut inner = self.inner.lock();
-        let now = Now::read();
-        for (key, result) in ended {
-            inner.engine.written(now, *key, result);
-        }
-        self.finish(inner);
-    }
-
-    /// Waits until a write may have become due.
-    pub async fn write_wanted(&self) {
-        self.writes.notified().await;
-    }
-
-    /// When the next write is due if nothing else happens.
-    #[must_use]
-    pub fn next_write_due(&self) -> Option<Instant> {
-        self.inner.lock().engine.next_write_due()
-    }
-
-    /// How many writes wait or are under way.
-    #[must_use]
-    pub fn waiting_writes(&self) -> usize {
-        self.inner.lock().engine.waiting_writes()
-    }
-
     /// Whether the store has been read; every command is refused before.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -353,6 +315,44 @@ impl Sessions {
             unlogged: inner.engine.unlogged(),
             is_ready: inner.engine.is_ready(),
         }
+    }
+}
+
+impl Source for Sessions {
+    type Made = SessionKey;
+
+    // No command of the session waits longer, and the next is not to wait for it.
+    const WRITE_TIMEOUT: Duration = ANSWER_WITHIN;
+
+    fn take_writes(&self, max: usize) -> Vec<(SessionKey, Write)> {
+        let mut inner = self.inner.lock();
+        let now = Now::read();
+        let writes = std::iter::from_fn(|| inner.engine.next_write(now))
+            .take(max)
+            .collect();
+        self.finish(inner);
+        writes
+    }
+
+    fn written(&self, ended: &[(SessionKey, Result<Revision, WriteError>)]) {
+        let mut inner = self.inner.lock();
+        let now = Now::read();
+        for (key, result) in ended {
+            inner.engine.written(now, *key, result);
+        }
+        self.finish(inner);
+    }
+
+    async fn write_wanted(&self) {
+        self.writes.notified().await;
+    }
+
+    fn next_write_due(&self) -> Option<Instant> {
+        self.inner.lock().engine.next_write_due()
+    }
+
+    fn waiting_writes(&self) -> usize {
+        self.inner.lock().engine.waiting_writes()
     }
 }
 

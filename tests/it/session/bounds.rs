@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpSocket;
 use tunnel_registry::session::engine::view::State;
+use tunnel_registry::writeback::Source as _;
 
 use crate::process::until;
 use crate::session::env::{Client, Env, REGISTER, SOON};
