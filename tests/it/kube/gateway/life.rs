@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::super::ports::Port;
 use super::super::product::Product;
 use super::super::sessions::taking;
-use super::proxy::{Backend, Proxy, ask};
+use super::proxy::{Backend, Proxy, ask, served};
 use super::world::World;
 use crate::process::{Registry, Setup, until};
 use crate::session::env::Client;
@@ -108,10 +108,7 @@ async fn responder(world: &World, setup: &Setup) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_comes_changes_and_goes() {
-    let Some(world) = World::start().await else {
-        return;
-    };
-    let Some(proxy) = Proxy::start(&world).await else {
+    let Some((world, proxy)) = served().await else {
         return;
     };
     let product = Product::new(&world.env);
@@ -178,10 +175,7 @@ async fn a_backend_comes_changes_and_goes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn restarts_and_crashes_cost_no_request_of_those_who_live() {
-    let Some(world) = World::start().await else {
-        return;
-    };
-    let Some(proxy) = Proxy::start(&world).await else {
+    let Some((world, proxy)) = served().await else {
         return;
     };
     let product = Product::new(&world.env);

@@ -109,6 +109,14 @@ fn traefik() -> Option<PathBuf> {
     Some(path)
 }
 
+/// A namespace, and a Traefik that serves its Gateway `web`; none, and a line that
+/// says so, without the Gateway API or without a Traefik.
+pub async fn served() -> Option<(World, Proxy)> {
+    let world = World::start().await?;
+    let proxy = Proxy::start(&world).await?;
+    Some((world, proxy))
+}
+
 /// A Traefik, and the Gateway `web` that it serves in the test's namespace.
 pub struct Proxy {
     pub at: SocketAddr,
@@ -118,7 +126,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub async fn start(world: &World) -> Option<Self> {
+    async fn start(world: &World) -> Option<Self> {
         let path = spawn_blocking(traefik).await.unwrap()?;
         let env = &world.env;
         let ports = [Port::reserve().unwrap(), Port::reserve().unwrap()];

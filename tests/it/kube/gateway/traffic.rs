@@ -5,8 +5,7 @@ use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
 use super::super::product::Product;
-use super::proxy::{Backend, Proxy, ask};
-use super::world::World;
+use super::proxy::{Backend, ask, served};
 use crate::process::until;
 
 fn at(domain: &str, path: &str, backend: &str) -> Value {
@@ -15,10 +14,7 @@ fn at(domain: &str, path: &str, backend: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_find_their_backends() {
-    let Some(world) = World::start().await else {
-        return;
-    };
-    let Some(proxy) = Proxy::start(&world).await else {
+    let Some((world, proxy)) = served().await else {
         return;
     };
     let product = Product::new(&world.env);
@@ -79,10 +75,7 @@ async fn requests_find_their_backends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_of_a_service_share_requests_by_their_weights() {
-    let Some(world) = World::start().await else {
-        return;
-    };
-    let Some(proxy) = Proxy::start(&world).await else {
+    let Some((world, proxy)) = served().await else {
         return;
     };
     let product = Product::new(&world.env);
@@ -131,10 +124,7 @@ async fn sessions_of_a_service_share_requests_by_their_weights() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn maintenance_is_answered_503() {
-    let Some(world) = World::start().await else {
-        return;
-    };
-    let Some(proxy) = Proxy::start(&world).await else {
+    let Some((world, proxy)) = served().await else {
         return;
     };
     let product = Product::new(&world.env);
@@ -195,10 +185,7 @@ async fn maintenance_is_answered_503() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_come_and_go_and_no_request_fails() {
-    let Some(world) = World::start().await else {
-        return;
-    };
-    let Some(proxy) = Proxy::start(&world).await else {
+    let Some((world, proxy)) = served().await else {
         return;
     };
     let product = Product::new(&world.env);
