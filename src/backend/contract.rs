@@ -5,28 +5,22 @@
 //! need a server are in `tests/it`, which has this file as well. What stores in
 //! this process promise on top is in `backend/memory/suite.rs`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::join_all;
-use futures::stream::{BoxStream, StreamExt};
-use serde_json::value::RawValue;
-use tunnel_registry::backend::{Backend, Change, Revision, Stored, WatchError, Write, WriteError};
-use tunnel_registry::discoverd::meta::Json;
-use tunnel_registry::discoverd::record::ServiceMeta;
-use tunnel_registry::discoverd::{
-    Instance, InstanceId, InstanceRecord, LeaderType, ServiceName, ServiceRecord,
-};
-use tunnel_registry::lease::Lease;
-use tunnel_registry::record::{
-    Endpoint, EndpointKey, EndpointRecord, Key, Kind, Name, Network, Record, ReplicaRecord,
-};
-use tunnel_registry::session::{Change as Announced, Command, SessionKey, SessionRecord};
+use tunnel_registry::backend::{Backend, Change, Revision, Stored, Write, WriteError};
+use tunnel_registry::record::{Key, Kind, Name, Record};
 
-/// A watch.
-pub(crate) type Watch = BoxStream<'static, Result<Change, WatchError>>;
+// Named, because `tests/it` includes this file from another folder.
+#[path = "contract/following.rs"]
+mod following;
+#[path = "contract/records.rs"]
+mod records;
+
+pub(crate) use following::{Following, everything, next};
+pub(crate) use records::{instance, record, replica, service, session};
 
 /// Makes the tests of the contract for a store. `$store` is evaluated for each
 /// test: an `Arc<dyn Backend>` and whatever must live as long. This module must
@@ -62,201 +56,6 @@ macro_rules! suite {
     };
 }
 pub(crate) use suite;
-
-/// A record of a connector, at `port` so that versions of it differ.
-pub(crate) fn record(tunnel: &str, connector: &str, port: u16) -> Record {
-    let name = |text: &str| Name::parse(text).unwrap();
-    Record::Endpoint(Arc::new(EndpointRecord {
-        endpoint: Endpoint {
-            key: EndpointKey {
-                tunnel: name(tunnel),
-                node: name("node"),
-                connector: name(connector),
-            },
-            network: Network::Tcp,
-            address: format!("10.0.0.1:{port}").parse().unwrap(),
-            origin: None,
-            pod: None,
-            attributes: BTreeMap::new(),
-        },
-        lease: Lease::held(
-            "replica".into(),
-            "2026-01-01T00:00:00Z".parse().unwrap(),
-            Duration::from_secs(60),
-        ),
-        is_static: false,
-    }))
-}
-
-/// A record of a replica; versions of it differ in all that may.
-pub(crate) fn replica(identity: &str, version: u32) -> Record {
-    let suspects = (1..version).map(|node| node.to_string().parse().unwrap());
-    Record::Replica(Arc::new(ReplicaRecord {
-        identity: identity.into(),
-        renew_time: format!("2026-01-01T00:00:{version:02}Z").parse().unwrap(),
-        duration_seconds: 40 + version,
-        stopped: version.is_multiple_of(2),
-        suspects: suspects.collect(),
-    }))
-}
-
-/// A record of a session; versions of it differ in all that may.
-pub(crate) fn session(host: &str, version: u32) -> Record {
-    let id = format!("{host}-1-1767225600-0123456789abcdef");
-    let announced = |line: String| match Command::parse(&line) {
-        Ok(Command::Change(_, change)) => change,
-        other => panic!("{line}: {other:?}"),
-    };
-    let register = format!("REGISTER|api|{host}|9000|9001");
-    let Ok(Command::Register(registration)) = Command::parse(&register) else {
-        panic!("{register}");
-    };
-    let at = format!("2026-01-01T00:00:{version:02}Z").parse().unwrap();
-    let mut record = SessionRecord {
-        key: SessionKey::of(&id),
-        front: format!("{host}-1-1767225600").into(),
-        registration,
-        registered: "2026-01-01T00:00:00Z".parse().unwrap(),
-        supersedes: vec![SessionKey::of("before")],
-        routes: Default::default(),
-        headers: Vec::new(),
-        options: Default::default(),
-        maintenance: false,
-        written_by: format!("replica {version}").into(),
-        lease: Lease::held("replica".into(), at, Duration::from_secs(60)),
-        is_static: false,
-    };
-    for number in 0..version {
-        for line in [
-            format!("ROUTE|s|a.com,*.b{version}.com|/v{number}|http://{host}:900{number}"),
-            format!("HEADER|s|X-{number}|= \"{version}\""),
-            format!("OPTIONS|s|timeout|{version}s"),
-        ] {
-            record = record.with(&announced(line)).unwrap();
-        }
-    }
-    let maintenance = Announced::Maintenance(version.is_multiple_of(2));
-    Record::Session(Arc::new(record.with(&maintenance).unwrap()))
-}
-
-/// A record of a service; versions of it differ in all that may.
-pub(crate) fn service(name: &str, version: u8) -> Record {
-    let data = RawValue::from_string(format!("{{\"a\": [{version}, \"=\"]}}")).unwrap();
-    let meta = ServiceMeta {
-        data: Json::new(&data).unwrap(),
-        index: u64::from(version),
-    };
-    Record::Service(Arc::new(ServiceRecord {
-        name: ServiceName::parse(name).unwrap(),
-        born: u64::MAX - u64::from(version),
-        counter: u64::from(version),
-        leader_type: match version.is_multiple_of(2) {
-            true => LeaderType::Manual,
-            false => LeaderType::Oldest,
-        },
-        leader: version
-            .is_multiple_of(2)
-            .then(|| InstanceId::of("tcp", "h:1")),
-        meta: (version > 1).then_some(meta),
-    }))
-}
-
-/// A record of an instance; versions of it differ in all that may.
-pub(crate) fn instance(service: &str, host: &str, version: u8) -> Record {
-    let meta = (1..version).map(|number| (format!("k {number}\n"), format!("= \"{version}\"")));
-    let addr = format!("{host}:80");
-    Record::Instance(Arc::new(InstanceRecord {
-        service: ServiceName::parse(service).unwrap(),
-        born: u64::from(version),
-        index: u64::MAX - u64::from(version),
-        instance: Instance::new(addr, "http".into(), meta.collect()).unwrap(),
-        lease: Lease::held(
-            format!("replica {version}").into(),
-            "2026-01-01T00:00:00Z".parse().unwrap(),
-            Duration::from_secs(10),
-        ),
-    }))
-}
-
-/// The next item of a watch. Waits for a store that is slow, not for one that
-/// never tells.
-pub(crate) async fn next(watch: &mut Watch) -> Option<Result<Change, WatchError>> {
-    let patience = Duration::from_secs(60);
-    tokio::time::timeout(patience, watch.next()).await.unwrap()
-}
-
-/// Everything that is stored now.
-pub(crate) async fn everything(store: &dyn Backend) -> HashMap<Key, Stored> {
-    Following::begin(store, store.watch()).await.all
-}
-
-/// A watch that is followed, and checked on the way.
-pub(crate) struct Following {
-    watch: Watch,
-    /// What is stored, as far as was told.
-    pub all: HashMap<Key, Stored>,
-    /// Up to which revision each kind was told, from its reset on.
-    told: HashMap<Kind, Revision>,
-}
-
-impl Following {
-    /// Follows a watch until it has told everything of each kind.
-    pub async fn begin(store: &(impl Backend + ?Sized), watch: Watch) -> Self {
-        let mut following = Self {
-            watch,
-            all: HashMap::new(),
-            told: HashMap::new(),
-        };
-        let kept = Kind::ALL.into_iter().filter(|kind| store.keeps(*kind));
-        let kept = kept.count();
-        while following.told.len() < kept {
-            following.change().await;
-        }
-        following
-    }
-
-    /// Up to which revision a kind was told.
-    pub fn told(&self, kind: Kind) -> Revision {
-        self.told[&kind]
-    }
-
-    /// The next change.
-    pub async fn change(&mut self) -> Change {
-        let change = match next(&mut self.watch).await {
-            Some(Ok(change)) => change,
-            other => panic!("{other:?} after {:?}", self.told),
-        };
-        match &change {
-            Change::Reset(kind, all, revision) => self.reset(*kind, all, *revision),
-            Change::Put(stored) => {
-                self.rise(stored.record.kind(), stored.revision);
-                self.all.insert(stored.record.key(), stored.clone());
-            }
-            Change::Delete(key, revision) => {
-                self.rise(key.kind(), *revision);
-                assert!(self.all.remove(key).is_some(), "{key} was removed unknown");
-            }
-        }
-        change
-    }
-
-    fn reset(&mut self, kind: Kind, all: &[Stored], revision: Revision) {
-        self.all.retain(|key, _| key.kind() != kind);
-        for stored in all {
-            assert_eq!(stored.record.kind(), kind);
-            assert!(stored.revision <= revision, "{stored:?} at {revision}");
-            let before = self.all.insert(stored.record.key(), stored.clone());
-            assert_eq!(before, None, "a record was told twice");
-        }
-        self.told.insert(kind, revision);
-    }
-
-    fn rise(&mut self, kind: Kind, revision: Revision) {
-        let told = self.told.insert(kind, revision);
-        let told = told.expect("a watch began without a reset");
-        assert!(revision > told, "{revision} was told after {told}");
-    }
-}
 
 fn stored(record: &Record, revision: Revision) -> Stored {
     Stored {

@@ -2,5 +2,7 @@
 
 mod api;
 mod env;
+mod places;
 mod program;
+mod restarts;
 mod streams;

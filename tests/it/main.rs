@@ -8,6 +8,9 @@
 )]
 
 mod access;
+/// The tests that every store has.
+#[path = "../../src/backend/contract.rs"]
+mod contract;
 mod crash;
 mod discoverd;
 mod ends;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tunnel_registry::backend::Backend;
 use tunnel_registry::backend::memory::Memory;
 use tunnel_registry::controller::plan::{Pace, Plan};
+use tunnel_registry::discoverd::Services;
 use tunnel_registry::gost::Health;
 use tunnel_registry::lease::Timing;
 use tunnel_registry::metrics::Metrics;
@@ -28,7 +29,7 @@ use tunnel_registry::server::auth::Access;
 use tunnel_registry::server::{Config, Limits, Server};
 use tunnel_registry::session::{Sessions, engine};
 use tunnel_registry::time::Now;
-use tunnel_registry::{upkeep, writeback};
+use tunnel_registry::{upkeep, vouch, writeback};
 
 /// Nothing here takes this long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,37 +41,73 @@ pub const TUNNEL: &str = "c9ef8f8c-d687-4dca-be7a-1467b6565404";
 pub const CONNECTOR: &str = "c23d4f42-c892-42b3-8b74-88ab6455d33a";
 pub const NODE: &str = "db670b91-61a5-4f7c-8014-3bbe994446ea";
 
-/// A registry on the memory store that has read it, with the tasks around it:
-/// the one place that makes one. The tasks end with `cancelled`.
+/// A registry on a memory store of its own that has read it, with the tasks around
+/// it. The tasks end with `cancelled`.
 pub async fn registry(tasks: &mut JoinSet<()>, cancelled: &CancellationToken) -> Arc<Registry> {
-    let setup = Setup {
+    let store: Arc<dyn Backend> = Arc::new(Memory::new());
+    let registry = registry_on(&store, setup(), None, tasks, cancelled);
+    tokio::time::timeout(PATIENCE, registry.ready())
+        .await
+        .unwrap();
+    registry
+}
+
+/// How a registry is set up that has its store for itself.
+pub fn setup() -> Setup {
+    Setup {
         identity: "test".into(),
         pod: None,
         sharing: None,
         timing: Timing::default(),
         limits: registry::Limits::default(),
         seed: 1,
-    };
-    let store: Arc<dyn Backend> = Arc::new(Memory::new());
-    let registry = Arc::new(Registry::new(setup, &store, Duration::from_secs(2)));
+    }
+}
+
+/// A registry on a store, with the tasks around it and around the services in the
+/// same store: the one place that makes one.
+pub fn registry_on(
+    store: &Arc<dyn Backend>,
+    setup: Setup,
+    services: Option<&Arc<Services>>,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Arc<Registry> {
+    let is_shared = setup.sharing.is_some();
+    let registry = Arc::new(Registry::new(setup, store, Duration::from_secs(2)));
     tasks.spawn({
-        let (registry, store, stop) = (registry.clone(), store.clone(), cancelled.clone());
+        let (registry, store, stop) = (registry.clone(), store.clone(), stop.clone());
         async move {
             writeback::run(registry, store, stop, Duration::ZERO).await;
         }
     });
-    let plan = Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono)));
+    if is_shared {
+        tasks.spawn(vouch::run(registry.clone(), store.clone(), stop.clone()));
+    }
+    // A store that others share is collected by others.
+    let plan = (!is_shared).then(|| {
+        let plan = Plan::new(Pace::default(), Now::read().mono);
+        Arc::new(Mutex::new(plan))
+    });
     tasks.spawn(upkeep::mirror(
         registry.clone(),
-        sessions(&store),
-        None,
-        Some(plan),
-        store,
-        cancelled.clone(),
+        sessions(store),
+        services.cloned(),
+        plan,
+        store.clone(),
+        stop.clone(),
     ));
-    tokio::time::timeout(PATIENCE, registry.ready())
-        .await
-        .unwrap();
+    if let Some(services) = services {
+        tasks.spawn(upkeep::services(
+            registry.clone(),
+            services.clone(),
+            stop.clone(),
+        ));
+        let (services, store, stop) = (services.clone(), store.clone(), stop.clone());
+        tasks.spawn(async move {
+            writeback::run(services, store, stop, PATIENCE).await;
+        });
+    }
     registry
 }
 

@@ -4,76 +4,82 @@ use serde_json::json;
 use tunnel_registry::server::auth::{Access, Tokens};
 
 use super::env::{Env, Plan, failure, instance};
+use super::places::{Place, on_every_store};
 use crate::testenv::{TUNNEL, service};
+
+on_every_store! {
+    a_service_and_its_instances
+    what_is_wrong_is_refused_with_its_code
+    meta_data_is_compared_and_swapped
+    a_manual_leader_is_named_and_may_be_absent
+    gost_is_told_of_no_service
+}
 
 fn code(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }
 
-#[tokio::test]
-async fn a_service_and_its_instances() {
-    for env in Env::each(Plan::usual).await {
-        assert!(env.done("GET", "/ping", "").await.is_null());
-        let unknown = code(404, "object_not_found");
-        assert_eq!(env.fails("DELETE", "/services/db", "").await, unknown);
-        assert_eq!(
-            env.fails("GET", "/services/db/instances", "").await,
-            unknown
-        );
-        assert_eq!(env.fails("GET", "/services/db/leader", "").await, unknown);
-        assert_eq!(env.fails("GET", "/services/db/meta", "").await, unknown);
-        let (path, body) = instance("db", "10.0.0.1:80", "");
-        assert_eq!(env.fails("PUT", &path, &body).await, unknown);
-        assert_eq!(env.fails("DELETE", &path, "").await, unknown);
+async fn a_service_and_its_instances(place: Place) {
+    let env = Env::on(place, Plan::usual()).await;
+    assert!(env.done("GET", "/ping", "").await.is_null());
+    let unknown = code(404, "object_not_found");
+    assert_eq!(env.fails("DELETE", "/services/db", "").await, unknown);
+    assert_eq!(
+        env.fails("GET", "/services/db/instances", "").await,
+        unknown
+    );
+    assert_eq!(env.fails("GET", "/services/db/leader", "").await, unknown);
+    assert_eq!(env.fails("GET", "/services/db/meta", "").await, unknown);
+    let (path, body) = instance("db", "10.0.0.1:80", "");
+    assert_eq!(env.fails("PUT", &path, &body).await, unknown);
+    assert_eq!(env.fails("DELETE", &path, "").await, unknown);
 
-        let made = env
-            .send("PUT", "/services/db", r#"{"leader_type":"oldest"}"#)
-            .await;
-        assert_eq!((made.status, made.body.as_str()), (200, ""));
-        let again = env.fails("PUT", "/services/db", "{}").await;
-        assert_eq!(again, code(409, "object_exists"));
-        assert_eq!(
-            env.done("GET", "/services/db/instances", "").await,
-            json!([])
-        );
-        let nobody = env.send("GET", "/services/db/leader", "").await;
-        assert_eq!(failure(&nobody), unknown);
-        assert!(nobody.body.contains("no leader found"), "{}", nobody.body);
+    let made = env
+        .send("PUT", "/services/db", r#"{"leader_type":"oldest"}"#)
+        .await;
+    assert_eq!((made.status, made.body.as_str()), (200, ""));
+    let again = env.fails("PUT", "/services/db", "{}").await;
+    assert_eq!(again, code(409, "object_exists"));
+    assert_eq!(
+        env.done("GET", "/services/db/instances", "").await,
+        json!([])
+    );
+    let nobody = env.send("GET", "/services/db/leader", "").await;
+    assert_eq!(failure(&nobody), unknown);
+    assert!(nobody.body.contains("no leader found"), "{}", nobody.body);
 
-        for addr in ["10.0.0.9:80", "10.0.0.1:80", "[::1]:80"] {
-            env.register("db", addr, "x").await;
-        }
-        env.register("db", "10.0.0.9:80", "y").await;
-        let all = env.done("GET", "/services/db/instances", "").await;
-        let of = |key: &str| -> Vec<_> {
-            let all = all.as_array().unwrap().iter();
-            all.map(|instance| instance[key].clone()).collect()
-        };
-        assert_eq!(of("addr"), ["10.0.0.9:80", "10.0.0.1:80", "[::1]:80"]);
-        assert_eq!(of("meta")[0], json!({ "k": "y" }));
-        let indexes: Vec<_> = of("index").iter().map(|index| index.as_u64()).collect();
-        assert!(indexes.is_sorted() && indexes[0] >= Some(1), "{indexes:?}");
-        let leader = env.done("GET", "/services/db/leader", "").await;
-        assert_eq!(leader, all[0]);
-        assert_eq!(leader["proto"], "tcp");
-
-        env.unregister("db", "10.0.0.9:80").await;
-        env.unregister("db", "10.0.0.9:80").await;
-        let leader = env.done("GET", "/services/db/leader", "").await;
-        assert_eq!(leader["addr"], "10.0.0.1:80");
-        env.done("DELETE", "/services/db", "").await;
-        assert_eq!(
-            env.fails("GET", "/services/db/instances", "").await,
-            unknown
-        );
-        env.done("PUT", "/services/db", "{}").await;
-        assert!(env.addrs("db").await.is_empty());
+    for addr in ["10.0.0.9:80", "10.0.0.1:80", "[::1]:80"] {
+        env.register("db", addr, "x").await;
     }
+    env.register("db", "10.0.0.9:80", "y").await;
+    let all = env.done("GET", "/services/db/instances", "").await;
+    let of = |key: &str| -> Vec<_> {
+        let all = all.as_array().unwrap().iter();
+        all.map(|instance| instance[key].clone()).collect()
+    };
+    assert_eq!(of("addr"), ["10.0.0.9:80", "10.0.0.1:80", "[::1]:80"]);
+    assert_eq!(of("meta")[0], json!({ "k": "y" }));
+    let indexes: Vec<_> = of("index").iter().map(|index| index.as_u64()).collect();
+    assert!(indexes.is_sorted() && indexes[0] >= Some(1), "{indexes:?}");
+    let leader = env.done("GET", "/services/db/leader", "").await;
+    assert_eq!(leader, all[0]);
+    assert_eq!(leader["proto"], "tcp");
+
+    env.unregister("db", "10.0.0.9:80").await;
+    env.unregister("db", "10.0.0.9:80").await;
+    let leader = env.done("GET", "/services/db/leader", "").await;
+    assert_eq!(leader["addr"], "10.0.0.1:80");
+    env.done("DELETE", "/services/db", "").await;
+    assert_eq!(
+        env.fails("GET", "/services/db/instances", "").await,
+        unknown
+    );
+    env.done("PUT", "/services/db", "{}").await;
+    assert!(env.addrs("db").await.is_empty());
 }
 
-#[tokio::test]
-async fn what_is_wrong_is_refused_with_its_code() {
-    let env = Env::one(Plan::usual()).await;
+async fn what_is_wrong_is_refused_with_its_code(place: Place) {
+    let env = Env::on(place, Plan::usual()).await;
     env.done("PUT", "/services/db", "{}").await;
     let invalid = code(400, "validation_error");
     let syntax = code(400, "syntax_error");
@@ -148,58 +154,54 @@ async fn what_is_wrong_is_refused_with_its_code() {
     }
 }
 
-#[tokio::test]
-async fn meta_data_is_compared_and_swapped() {
-    for env in Env::each(Plan::usual).await {
-        env.done("PUT", "/services/db", r#"{"leader_type":"manual"}"#)
-            .await;
-        let path = "/services/db/meta";
-        let early = env.fails("PUT", path, r#"{"data":1,"index":5}"#).await;
-        assert_eq!(early, code(412, "precondition_failed"));
-        let data = json!({ "b": [1.5, null], "a": "x\ny" });
-        let first = json!({ "data": data, "index": 0 }).to_string();
-        let made = env.done("PUT", path, &first).await;
-        assert_eq!(made["data"], data);
-        assert_eq!(env.done("GET", path, "").await, made);
-        let again = env.fails("PUT", path, &first).await;
-        assert_eq!(again, code(409, "object_exists"));
-        env.register("db", "h:80", "").await;
-        let (_, body) = instance("db", "h:80", "");
-        let id = serde_json::from_str::<serde_json::Value>(&body).unwrap()["id"].clone();
-        let next = json!({ "data": 2, "index": made["index"], "leader_id": id });
-        let next = env.done("PUT", path, &next.to_string()).await;
-        assert!(next["index"].as_u64() > made["index"].as_u64());
-        let leader = env.done("GET", "/services/db/leader", "").await;
-        assert_eq!(leader["addr"], "h:80");
-        let stale = json!({ "data": 3, "index": made["index"] }).to_string();
-        let stale = env.fails("PUT", path, &stale).await;
-        assert_eq!(stale, code(412, "precondition_failed"));
-        assert_eq!(env.done("GET", path, "").await, next);
-        let unknown = env.fails("PUT", "/services/x/meta", &first).await;
-        assert_eq!(unknown, code(404, "object_not_found"));
-    }
+async fn meta_data_is_compared_and_swapped(place: Place) {
+    let env = Env::on(place, Plan::usual()).await;
+    env.done("PUT", "/services/db", r#"{"leader_type":"manual"}"#)
+        .await;
+    let path = "/services/db/meta";
+    let early = env.fails("PUT", path, r#"{"data":1,"index":5}"#).await;
+    assert_eq!(early, code(412, "precondition_failed"));
+    let data = json!({ "b": [1.5, null], "a": "x\ny" });
+    let first = json!({ "data": data, "index": 0 }).to_string();
+    let made = env.done("PUT", path, &first).await;
+    assert_eq!(made["data"], data);
+    assert_eq!(env.done("GET", path, "").await, made);
+    let again = env.fails("PUT", path, &first).await;
+    assert_eq!(again, code(409, "object_exists"));
+    env.register("db", "h:80", "").await;
+    let (_, body) = instance("db", "h:80", "");
+    let id = serde_json::from_str::<serde_json::Value>(&body).unwrap()["id"].clone();
+    let next = json!({ "data": 2, "index": made["index"], "leader_id": id });
+    let next = env.done("PUT", path, &next.to_string()).await;
+    assert!(next["index"].as_u64() > made["index"].as_u64());
+    let leader = env.done("GET", "/services/db/leader", "").await;
+    assert_eq!(leader["addr"], "h:80");
+    let stale = json!({ "data": 3, "index": made["index"] }).to_string();
+    let stale = env.fails("PUT", path, &stale).await;
+    assert_eq!(stale, code(412, "precondition_failed"));
+    assert_eq!(env.done("GET", path, "").await, next);
+    let unknown = env.fails("PUT", "/services/x/meta", &first).await;
+    assert_eq!(unknown, code(404, "object_not_found"));
 }
 
-#[tokio::test]
-async fn a_manual_leader_is_named_and_may_be_absent() {
-    for env in Env::each(Plan::usual).await {
-        env.done("PUT", "/services/old", "{}").await;
-        env.done("PUT", "/services/db", r#"{"leader_type":"manual"}"#)
-            .await;
-        env.register("db", "a:1", "").await;
-        let (_, b) = instance("db", "b:1", "");
-        let refused = env.fails("PUT", "/services/old/leader", &b).await;
-        assert_eq!(refused, code(400, "validation_error"));
-        env.done("PUT", "/services/db/leader", &b).await;
-        let absent = env.fails("GET", "/services/db/leader", "").await;
-        assert_eq!(absent, code(404, "object_not_found"));
-        env.register("db", "b:1", "").await;
-        let leader = env.done("GET", "/services/db/leader", "").await;
-        assert_eq!(leader["addr"], "b:1");
-        env.unregister("db", "a:1").await;
-        env.unregister("db", "b:1").await;
-        assert_eq!(env.fails("GET", "/services/db/leader", "").await, absent);
-    }
+async fn a_manual_leader_is_named_and_may_be_absent(place: Place) {
+    let env = Env::on(place, Plan::usual()).await;
+    env.done("PUT", "/services/old", "{}").await;
+    env.done("PUT", "/services/db", r#"{"leader_type":"manual"}"#)
+        .await;
+    env.register("db", "a:1", "").await;
+    let (_, b) = instance("db", "b:1", "");
+    let refused = env.fails("PUT", "/services/old/leader", &b).await;
+    assert_eq!(refused, code(400, "validation_error"));
+    env.done("PUT", "/services/db/leader", &b).await;
+    let absent = env.fails("GET", "/services/db/leader", "").await;
+    assert_eq!(absent, code(404, "object_not_found"));
+    env.register("db", "b:1", "").await;
+    let leader = env.done("GET", "/services/db/leader", "").await;
+    assert_eq!(leader["addr"], "b:1");
+    env.unregister("db", "a:1").await;
+    env.unregister("db", "b:1").await;
+    assert_eq!(env.fails("GET", "/services/db/leader", "").await, absent);
 }
 
 #[tokio::test]
@@ -248,9 +250,8 @@ async fn writing_needs_the_token_and_reading_does_not() {
     assert_eq!(env.send("GET", "/services-of-others", "").await.status, 401);
 }
 
-#[tokio::test]
-async fn gost_is_told_of_no_service() {
-    let env = Env::one(Plan::usual()).await;
+async fn gost_is_told_of_no_service(place: Place) {
+    let env = Env::on(place, Plan::usual()).await;
     let path = format!("/services/{TUNNEL}");
     env.done("PUT", &path, "{}").await;
     env.register(TUNNEL, "10.0.0.66:80", "").await;
@@ -262,43 +263,4 @@ async fn gost_is_told_of_no_service() {
     assert_eq!(found["services"].as_array().unwrap().len(), 1);
     assert_eq!(found["services"][0]["address"], "10.42.0.100:80");
     assert_eq!(env.addrs(TUNNEL).await, ["10.0.0.66:80"]);
-}
-
-#[tokio::test]
-async fn a_restart_loses_nothing() {
-    let [_, env] = Env::each(Plan::usual).await;
-    env.done("PUT", "/services/db", r#"{"leader_type":"manual"}"#)
-        .await;
-    for addr in ["b:1", "a:1"] {
-        env.register("db", addr, "x").await;
-    }
-    let (_, a) = instance("db", "a:1", "");
-    env.done("PUT", "/services/db/leader", &a).await;
-    env.done("PUT", "/services/db/meta", r#"{"data":1,"index":0}"#)
-        .await;
-    let paths = ["instances", "leader", "meta"].map(|path| format!("/services/db/{path}"));
-    let mut before = Vec::new();
-    for path in &paths {
-        before.push(env.done("GET", path, "").await);
-    }
-    let env = env.again(Plan::usual()).await;
-    for (path, before) in paths.iter().zip(&before) {
-        assert_eq!(env.done("GET", path, "").await, *before);
-    }
-    // Heartbeats go on, and indexes rise.
-    let mut events = env.subscribe("/services/db", None).await;
-    events
-        .are(&[
-            "up b:1 x",
-            "up a:1 x",
-            "leader a:1 x",
-            "service_meta  1",
-            "current",
-        ])
-        .await;
-    env.register("db", "a:1", "x").await;
-    env.register("db", "c:1", "").await;
-    events.are(&["up c:1"]).await;
-    let all = env.done("GET", "/services/db/instances", "").await;
-    assert!(all[2]["index"].as_u64() > all[1]["index"].as_u64());
 }

@@ -1,7 +1,6 @@
 //! A server with services in this process, and clients of it.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,24 +10,20 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tunnel_registry::backend::Backend;
-use tunnel_registry::backend::file::File;
-use tunnel_registry::backend::memory::Memory;
 use tunnel_registry::discoverd::engine::{Limits, Setup};
 use tunnel_registry::discoverd::http::{Config, is_its_path, router};
 use tunnel_registry::discoverd::{InstanceId, Services};
 use tunnel_registry::metrics::Metrics;
 use tunnel_registry::metrics::services::ServiceFigures;
+use tunnel_registry::registry::core;
 use tunnel_registry::server::auth::Access;
 use tunnel_registry::server::{self, Server};
-use tunnel_registry::{upkeep, writeback};
 
-use crate::process::folder;
+use super::places::Place;
 use crate::testenv::{self, Answer, Http, NEVER, PATIENCE};
 
 /// How the server is set up.
@@ -59,38 +54,18 @@ pub struct Env {
     pub metrics: Arc<Metrics>,
     pub stop: CancellationToken,
     tasks: JoinSet<()>,
-    folder: TempDir,
+    place: Place,
 }
 
 impl Env {
-    /// One on each store.
-    pub async fn each(plan: impl Fn() -> Plan) -> [Self; 2] {
-        [
-            Self::one(plan()).await,
-            Self::on_file(plan(), folder()).await,
-        ]
-    }
-
     /// One on the memory store.
     pub async fn one(plan: Plan) -> Self {
-        Self::start(plan, Arc::new(Memory::new()), folder()).await
+        Self::on(Place::memory().await, plan).await
     }
 
-    async fn on_file(plan: Plan, folder: TempDir) -> Self {
-        let store = open(folder.path()).await;
-        Self::start(plan, Arc::new(store), folder).await
-    }
-
-    /// Ends it, and starts another one on its folder.
-    pub async fn again(mut self, plan: Plan) -> Self {
-        self.stop.cancel();
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        timeout(PATIENCE, all).await.unwrap();
-        drop(self.services);
-        Self::on_file(plan, self.folder).await
-    }
-
-    async fn start(plan: Plan, backend: Arc<dyn Backend>, folder: TempDir) -> Self {
+    /// One at a place.
+    pub async fn on(place: Place, plan: Plan) -> Self {
+        let backend = place.open().await;
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         let access = Arc::new(plan.access);
         let server = Server::bind(server::Config {
@@ -102,14 +77,18 @@ impl Env {
         })
         .await
         .unwrap();
-        let setup = Setup {
-            identity: "test".into(),
-            shared: false,
+        let setup = core::Setup {
+            sharing: place.sharing(),
+            ..testenv::setup()
+        };
+        let of_services = Setup {
+            identity: Arc::clone(&setup.identity),
+            shared: setup.sharing.is_some(),
             ttl: plan.ttl,
             limits: Limits::default(),
             seed: 1,
         };
-        let services = Arc::new(Services::new(setup, plan.subscribers, &backend));
+        let services = Arc::new(Services::new(of_services, plan.subscribers, &backend));
         let paths = router(Config {
             services: Arc::clone(&services),
             access,
@@ -121,26 +100,7 @@ impl Env {
         let address = server.local_addr();
         let metrics = Arc::new(Metrics::new());
         metrics.register(Box::new(ServiceFigures::new(Arc::clone(&services))));
-        let registry = testenv::registry(&mut tasks, &stop).await;
-        tasks.spawn(upkeep::mirror(
-            Arc::clone(&registry),
-            testenv::sessions(&backend),
-            Some(Arc::clone(&services)),
-            None,
-            Arc::clone(&backend),
-            stop.clone(),
-        ));
-        tasks.spawn(upkeep::services(
-            Arc::clone(&registry),
-            Arc::clone(&services),
-            stop.clone(),
-        ));
-        tasks.spawn({
-            let (services, stop) = (Arc::clone(&services), stop.clone());
-            async move {
-                writeback::run(services, backend, stop, PATIENCE).await;
-            }
-        });
+        let registry = testenv::registry_on(&backend, setup, Some(&services), &mut tasks, &stop);
         tasks.spawn(server.run(registry, Arc::clone(&metrics), stop.clone()));
         let read = async {
             while !services.is_ready() {
@@ -154,8 +114,17 @@ impl Env {
             metrics,
             stop,
             tasks,
-            folder,
+            place,
         }
+    }
+
+    /// Ends it, and starts another one at its place.
+    pub async fn again(mut self, plan: Plan) -> Self {
+        self.stop.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        timeout(PATIENCE, all).await.unwrap();
+        drop(self.services);
+        Self::on(self.place, plan).await
     }
 
     pub async fn http(&self) -> Http<TcpStream> {
@@ -226,21 +195,6 @@ impl Env {
             buffer: BytesMut::new(),
         }
     }
-}
-
-async fn open(folder: &Path) -> File {
-    let path = folder.join("registry.redb");
-    // What closes the former one may take a moment.
-    timeout(PATIENCE, async {
-        loop {
-            match File::open(&path) {
-                Ok(file) => return file,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    })
-    .await
-    .unwrap()
 }
 
 /// The path and the body with which an instance is registered.

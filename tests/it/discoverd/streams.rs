@@ -8,64 +8,69 @@ use tunnel_registry::discoverd::hub::BUFFER;
 use tunnel_registry::server;
 
 use super::env::{Env, Plan};
+use super::places::{Place, on_every_store};
 use crate::testenv::PATIENCE;
+
+on_every_store! {
+    first_what_is_there_then_every_change
+    an_event_has_what_clients_look_for
+    who_is_silent_goes_and_who_lives_stays
+    one_that_does_not_read_is_ended_and_delays_nobody
+}
 
 const STREAM: Option<&str> = Some("text/event-stream");
 
-#[tokio::test]
-async fn first_what_is_there_then_every_change() {
-    for env in Env::each(Plan::usual).await {
-        env.done("PUT", "/services/db", "{}").await;
-        for addr in ["b:1", "a:1"] {
-            env.register("db", addr, "x").await;
-        }
-        env.done("PUT", "/services/db/meta", r#"{"data":{"a":1},"index":0}"#)
-            .await;
-        // Any `Accept` will do.
-        let mut all = env.subscribe("/services/db", None).await;
-        all.are(&["up b:1 x", "up a:1 x", "leader b:1 x"]).await;
-        all.are(&[r#"service_meta  {"a":1}"#, "current"]).await;
-        let mut instances = env.subscribe("/services/db/instances", STREAM).await;
-        instances.are(&["up b:1 x", "up a:1 x"]).await;
-        let mut leaders = env.subscribe("/services/db/leader", STREAM).await;
-        leaders.are(&["leader b:1 x"]).await;
-
-        // Heartbeats are no events; other attributes are one.
-        for _ in 0..3 {
-            env.register("db", "b:1", "x").await;
-        }
-        env.register("db", "a:1", "y").await;
-        // The oldest goes, and another leads: each once.
-        env.unregister("db", "b:1").await;
-        env.register("db", "b:1", "x").await;
-        env.unregister("db", "a:1").await;
-        env.done("DELETE", "/services/db", "").await;
-        let instance = [
-            "update a:1 y",
-            "down b:1 x",
-            "up b:1 x",
-            "down a:1 y",
-            "down b:1 x",
-        ];
-        instances.are(&instance).await;
-        leaders
-            .are(&["leader a:1 y", "leader b:1 x", "leader"])
-            .await;
-        all.are(&["update a:1 y", "down b:1 x", "leader a:1 y", "up b:1 x"])
-            .await;
-        all.are(&["down a:1 y", "leader b:1 x", "down b:1 x", "leader"])
-            .await;
-
-        // Who subscribes to what is not there is told when it is.
-        env.done("PUT", "/services/db", "{}").await;
-        env.register("db", "c:1", "").await;
-        all.are(&["up c:1", "leader c:1"]).await;
+async fn first_what_is_there_then_every_change(place: Place) {
+    let env = Env::on(place, Plan::usual()).await;
+    env.done("PUT", "/services/db", "{}").await;
+    for addr in ["b:1", "a:1"] {
+        env.register("db", addr, "x").await;
     }
+    env.done("PUT", "/services/db/meta", r#"{"data":{"a":1},"index":0}"#)
+        .await;
+    // Any `Accept` will do.
+    let mut all = env.subscribe("/services/db", None).await;
+    all.are(&["up b:1 x", "up a:1 x", "leader b:1 x"]).await;
+    all.are(&[r#"service_meta  {"a":1}"#, "current"]).await;
+    let mut instances = env.subscribe("/services/db/instances", STREAM).await;
+    instances.are(&["up b:1 x", "up a:1 x"]).await;
+    let mut leaders = env.subscribe("/services/db/leader", STREAM).await;
+    leaders.are(&["leader b:1 x"]).await;
+
+    // Heartbeats are no events; other attributes are one.
+    for _ in 0..3 {
+        env.register("db", "b:1", "x").await;
+    }
+    env.register("db", "a:1", "y").await;
+    // The oldest goes, and another leads: each once.
+    env.unregister("db", "b:1").await;
+    env.register("db", "b:1", "x").await;
+    env.unregister("db", "a:1").await;
+    env.done("DELETE", "/services/db", "").await;
+    let instance = [
+        "update a:1 y",
+        "down b:1 x",
+        "up b:1 x",
+        "down a:1 y",
+        "down b:1 x",
+    ];
+    instances.are(&instance).await;
+    leaders
+        .are(&["leader a:1 y", "leader b:1 x", "leader"])
+        .await;
+    all.are(&["update a:1 y", "down b:1 x", "leader a:1 y", "up b:1 x"])
+        .await;
+    all.are(&["down a:1 y", "leader b:1 x", "down b:1 x", "leader"])
+        .await;
+
+    // Who subscribes to what is not there is told when it is.
+    env.done("PUT", "/services/db", "{}").await;
+    env.register("db", "c:1", "").await;
+    all.are(&["up c:1", "leader c:1"]).await;
 }
 
-#[tokio::test]
-async fn an_event_has_what_clients_look_for() {
-    let env = Env::one(Plan::usual()).await;
+async fn an_event_has_what_clients_look_for(place: Place) {
+    let env = Env::on(place, Plan::usual()).await;
     env.done("PUT", "/services/db", r#"{"leader_type":"manual"}"#)
         .await;
     let mut events = env.subscribe("/services/db", STREAM).await;
@@ -87,42 +92,39 @@ async fn an_event_has_what_clients_look_for() {
     events.are(&["leader a:1 x"]).await;
 }
 
-#[tokio::test]
-async fn who_is_silent_goes_and_who_lives_stays() {
+async fn who_is_silent_goes_and_who_lives_stays(place: Place) {
     // Far longer than any pause between two beats.
     let plan = || Plan {
         ttl: Duration::from_secs(8),
         ..Plan::usual()
     };
-    for env in Env::each(plan).await {
-        env.done("PUT", "/services/db", "{}").await;
-        env.register("db", "a:1", "").await;
-        env.register("db", "b:1", "").await;
-        let mut events = env.subscribe("/services/db", None).await;
-        events
-            .are(&["up a:1", "up b:1", "leader a:1", "current"])
-            .await;
-        let told = async {
-            // The one that does not beat goes, and the other one leads.
-            let beats = async {
-                loop {
-                    env.register("db", "b:1", "").await;
-                }
-            };
-            tokio::select! {
-                () = beats => {}
-                () = events.are(&["down a:1", "leader b:1"]) => {}
+    let env = Env::on(place, plan()).await;
+    env.done("PUT", "/services/db", "{}").await;
+    env.register("db", "a:1", "").await;
+    env.register("db", "b:1", "").await;
+    let mut events = env.subscribe("/services/db", None).await;
+    events
+        .are(&["up a:1", "up b:1", "leader a:1", "current"])
+        .await;
+    let told = async {
+        // The one that does not beat goes, and the other one leads.
+        let beats = async {
+            loop {
+                env.register("db", "b:1", "").await;
             }
         };
-        told.await;
-        assert_eq!(env.addrs("db").await, ["b:1"]);
-        events.are(&["down b:1", "leader"]).await;
-    }
+        tokio::select! {
+            () = beats => {}
+            () = events.are(&["down a:1", "leader b:1"]) => {}
+        }
+    };
+    told.await;
+    assert_eq!(env.addrs("db").await, ["b:1"]);
+    events.are(&["down b:1", "leader"]).await;
 }
 
-#[tokio::test]
-async fn one_that_does_not_read_is_ended_and_delays_nobody() {
-    let env = Env::one(Plan::usual()).await;
+async fn one_that_does_not_read_is_ended_and_delays_nobody(place: Place) {
+    let env = Env::on(place, Plan::usual()).await;
     env.done("PUT", "/services/db", "{}").await;
     let mut slow = env.http().await;
     slow.raw(b"GET /services/db HTTP/1.1\r\nhost: registry\r\n\r\n")

@@ -15,8 +15,8 @@ use tunnel_registry::session::{Command, SessionId, SessionRecord};
 use super::env::Env;
 use super::kubectl::{kubectl, words};
 use super::store;
-use super::store::contract::{Following, session};
 use super::tools::{exists, say};
+use crate::contract::{Following, session};
 
 fn raw(env: &Env) -> Api<DynamicObject> {
     let resource = ApiResource::erase::<ProxySession>(&());

@@ -1,8 +1,5 @@
 //! The Kubernetes store: the contract of stores, and what is its own.
 
-/// The tests that every store has.
-#[path = "../../../src/backend/contract.rs"]
-pub mod contract;
 mod middle;
 mod objects;
 mod outages;
@@ -15,6 +12,7 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tunnel_registry::backend::kubernetes::{Kubernetes, Settings};
 
 use super::env::Env;
+use crate::contract;
 
 /// How the administrator reaches the API server.
 async fn config(env: &Env) -> Config {
