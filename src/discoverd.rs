@@ -9,6 +9,7 @@
 //! - [`name`], [`instance`], [`meta`], [`record`]: the words, validated when made.
 //! - [`problem`] and [`event`]: what clients are answered and told; [`hub`] tells it.
 //! - [`services`]: the engine behind a lock; [`http`]: the way in.
+//! - [`tunnels`]: gost's tunnels, shown as services.
 
 pub mod engine;
 pub mod event;
@@ -20,6 +21,7 @@ pub mod name;
 pub mod problem;
 pub mod record;
 pub mod services;
+pub mod tunnels;
 
 pub use engine::Engine;
 pub use event::Event;

@@ -182,6 +182,16 @@ impl Registry {
         self.inner.lock().core.get(Now::read(), caller, tunnel)
     }
 
+    /// All endpoints of a tunnel, in the order in which they came to be known;
+    /// nothing before the store was read.
+    #[must_use]
+    pub fn endpoints_of_tunnel(&self, tunnel: &Name) -> Option<Vec<Arc<EndpointRecord>>> {
+        let inner = self.inner.lock();
+        let all = inner.core.index.of_tunnel(tunnel);
+        let all = all.map(|entry| Arc::clone(&entry.record)).collect();
+        inner.core.is_ready().then_some(all)
+    }
+
     /// A connection has ended.
     pub fn closed(&self, connection: ConnectionId, by: ClosedBy) {
         self.inner.lock().core.closed(connection, by);

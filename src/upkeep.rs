@@ -13,6 +13,7 @@ use crate::backend::Backend;
 use crate::backend::follow::follow;
 use crate::controller::plan::Plan;
 use crate::discoverd::Services;
+use crate::discoverd::tunnels::LOOK_EVERY;
 use crate::pods::PodChange;
 use crate::registry::Registry;
 use crate::registry::events::Event;
@@ -114,6 +115,23 @@ pub async fn services(registry: Arc<Registry>, services: Arc<Services>, stop: Ca
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// Looks at the tunnels that somebody follows as services, until `stop`.
+pub async fn tunnels(registry: Arc<Registry>, services: Arc<Services>, stop: CancellationToken) {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => services.look(&*registry),
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Tells the subscribers of services what was held back, until `stop`.
+pub async fn service_events(services: Arc<Services>, stop: CancellationToken) {
+    stop.run_until_cancelled(services.tell()).await;
 }
 
 fn log(events: &[Event]) {

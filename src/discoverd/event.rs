@@ -31,12 +31,14 @@ pub enum What {
 pub struct Event {
     /// Which service.
     pub service: ServiceName,
+    /// Whether it is one of gost's tunnels, which not everybody may see.
+    pub of_tunnel: bool,
     /// What happened.
     pub what: What,
 }
 
 /// Which events a subscriber asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wanted {
     /// Every kind.
     All,
@@ -47,6 +49,9 @@ pub enum Wanted {
 }
 
 impl Wanted {
+    /// Everything that may be asked for.
+    const ALL: [Self; 3] = [Self::All, Self::Instances, Self::Leader];
+
     /// Whether this one is asked for.
     #[must_use]
     pub fn includes(self, what: &What) -> bool {
@@ -86,6 +91,29 @@ struct Sent<'a> {
     instance: Option<Shown<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_meta: Option<SentMeta<'a>>,
+}
+
+/// Who asks for which events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Audience {
+    /// Which kinds.
+    pub wanted: Wanted,
+    /// Whether those of tunnels, too.
+    pub tunnels: bool,
+}
+
+impl Audience {
+    /// Everybody that there may be.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let both = |wanted| [false, true].map(|tunnels| Self { wanted, tunnels });
+        Wanted::ALL.into_iter().flat_map(both)
+    }
+
+    /// Whether an event is asked for.
+    #[must_use]
+    pub fn includes(self, event: &Event) -> bool {
+        (self.tunnels || !event.of_tunnel) && self.wanted.includes(&event.what)
+    }
 }
 
 impl Event {
@@ -141,6 +169,7 @@ mod tests {
         let service = ServiceName::parse("db").unwrap();
         let event = |what| Event {
             service: service.clone(),
+            of_tunnel: false,
             what,
         };
         let raw = RawValue::from_string("{\n  \"a\": \"\\n\"\n}".into()).unwrap();

@@ -20,12 +20,13 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::discoverd::engine::{self, Done, Outcome};
-use crate::discoverd::event::{SentMeta, Wanted};
+use crate::discoverd::event::{Audience, SentMeta, Wanted};
 use crate::discoverd::instance::InstanceId;
 use crate::discoverd::name::ServiceName;
 use crate::discoverd::problem::Problem;
 use crate::discoverd::record::Shown;
 use crate::discoverd::services::Services;
+use crate::discoverd::tunnels::Tunnels;
 use crate::server::Lasting;
 use crate::server::auth::Access;
 
@@ -39,7 +40,9 @@ pub const COMMENT_EVERY: Duration = Duration::from_secs(30);
 pub struct Config {
     /// The services.
     pub services: Arc<Services>,
-    /// Who may write.
+    /// gost's tunnels.
+    pub tunnels: Arc<dyn Tunnels>,
+    /// Who may write, and see tunnels.
     pub access: Arc<Access>,
     /// How long a body may take to arrive.
     pub request: Duration,
@@ -114,8 +117,13 @@ async fn remove(State(api): Api, names: Names<String>, headers: HeaderMap) -> Re
 
 /// A stream, whatever is accepted: a client that was redirected may have lost the
 /// header that asks for one.
-async fn watch(State(api): Api, names: Names<String>, lasting: Kept) -> Response<Body> {
-    answer(async { api.stream(&name(&names)?, Wanted::All, lasting) }).await
+async fn watch(
+    State(api): Api,
+    names: Names<String>,
+    lasting: Kept,
+    headers: HeaderMap,
+) -> Response<Body> {
+    answer(async { api.stream(&name(&names)?, Wanted::All, &headers, lasting) }).await
 }
 
 async fn meta(State(api): Api, names: Names<String>) -> Response<Body> {
@@ -151,9 +159,14 @@ async fn instances(
     answer(async {
         let service = name(&names)?;
         if wants_stream(&headers) {
-            return api.stream(&service, Wanted::Instances, lasting);
+            return api.stream(&service, Wanted::Instances, &headers, lasting);
         }
-        let all = api.services.instances(&service)?;
+        let all = match api.services.instances(&service) {
+            Err(Problem::NoService(_)) if api.may_see_tunnels(&headers) => {
+                api.services.tunnel(&service, &*api.tunnels)?
+            }
+            all => all?,
+        };
         let all: Vec<Shown<'_>> = all.iter().map(|record| record.shown()).collect();
         json(&all)
     })
@@ -200,7 +213,7 @@ async fn leader(
     answer(async {
         let service = name(&names)?;
         if wants_stream(&headers) {
-            return api.stream(&service, Wanted::Leader, lasting);
+            return api.stream(&service, Wanted::Leader, &headers, lasting);
         }
         json(&api.services.leader(&service)?.shown())
     })
@@ -231,8 +244,24 @@ impl Config {
         body::read(request, self.request).await
     }
 
-    fn stream(&self, service: &ServiceName, wanted: Wanted, lasting: Kept) -> Answer {
-        let subscription = self.services.subscribe(service, wanted)?;
+    /// Who holds a tunnel is not for everybody, over gost's protocol neither.
+    fn may_see_tunnels(&self, headers: &HeaderMap) -> bool {
+        self.access.admit_http(headers)
+    }
+
+    fn stream(
+        &self,
+        service: &ServiceName,
+        wanted: Wanted,
+        headers: &HeaderMap,
+        lasting: Kept,
+    ) -> Answer {
+        let audience = Audience {
+            wanted,
+            tunnels: self.may_see_tunnels(headers),
+        };
+        let services = &self.services;
+        let subscription = services.subscribe(service, audience, &*self.tunnels)?;
         let lasting = lasting.map(|Extension(lasting)| lasting);
         Ok(stream::response(
             subscription,

@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 use crate::backend::{Backend, Change, Revision, Write, WriteError};
 use crate::discoverd::engine::{ANSWER_WITHIN, Answer, Engine, Outcome, Request, Setup, Ticket};
-use crate::discoverd::event::Wanted;
+use crate::discoverd::event::{Audience, Event, What};
 use crate::discoverd::hub::{Hub, Subscription};
 use crate::discoverd::name::ServiceName;
 use crate::discoverd::problem::Problem;
 use crate::discoverd::record::{InstanceRecord, ServiceMeta};
+use crate::discoverd::tunnels::{Tunnel, Tunnels};
 use crate::map::{Map, Set};
-use crate::record::{Key, Kind};
+use crate::record::{Key, Kind, Name};
 use crate::time::Now;
 use crate::writeback::Source;
 
@@ -33,6 +34,8 @@ pub struct Services {
     inner: Mutex<Inner>,
     /// Told when a write may have become due.
     writes: Notify,
+    /// Told when events are held back, to be told together with others.
+    held_back: Notify,
     /// The store, if callers write to it themselves.
     immediate: Option<Arc<dyn Backend>>,
 }
@@ -41,6 +44,8 @@ pub struct Services {
 struct Inner {
     engine: Engine,
     hub: Hub,
+    /// Tunnels that somebody follows, as they were told.
+    tunnels: Map<ServiceName, Tunnel>,
     waiters: Map<Ticket, oneshot::Sender<Outcome>>,
 }
 
@@ -63,6 +68,43 @@ pub struct Figures {
     pub given_up: u64,
 }
 
+impl Inner {
+    /// The instances of a tunnel; of none where a service has its name. Tells what
+    /// has changed.
+    fn look(
+        &mut self,
+        name: &ServiceName,
+        tunnels: &dyn Tunnels,
+    ) -> Result<Vec<Arc<InstanceRecord>>, Problem> {
+        let endpoints = match Name::parse(name.as_str()) {
+            Ok(tunnel) if !self.engine.has(name) => tunnels.of(&tunnel).ok_or(Problem::NotReady)?,
+            _ => Vec::new(),
+        };
+        let tunnel = self.tunnels.entry(name.clone()).or_default();
+        for what in tunnel.is(name, endpoints) {
+            self.hub.tell(&Event {
+                service: name.clone(),
+                of_tunnel: true,
+                what,
+            });
+        }
+        Ok(tunnel.instances().cloned().collect())
+    }
+
+    /// Forgets what was told of tunnels that nobody follows any more.
+    fn forget_unfollowed(&mut self) {
+        let followed: Set<&ServiceName> = self.hub.with_tunnels().collect();
+        self.tunnels.retain(|name, _| followed.contains(name));
+    }
+
+    /// Hands what has happened to the hub, in its order.
+    fn tell(&mut self) {
+        for event in self.engine.take_events() {
+            self.hub.tell(&event);
+        }
+    }
+}
+
 impl Services {
     /// The services that are in `backend`, which was not read yet, with at most
     /// `subscribers`.
@@ -73,9 +115,11 @@ impl Services {
             inner: Mutex::new(Inner {
                 engine: Engine::new(setup, Now::read()),
                 hub: Hub::new(subscribers),
+                tunnels: Map::default(),
                 waiters: Map::default(),
             }),
             writes: Notify::new(),
+            held_back: Notify::new(),
         }
     }
 
@@ -139,8 +183,9 @@ impl Services {
     /// so that events are told in their order.
     fn finish(&self, mut inner: MutexGuard<'_, Inner>) {
         let inner = &mut *inner;
-        for event in inner.engine.take_events() {
-            inner.hub.tell(&event);
+        inner.tell();
+        if inner.hub.flush(Now::read().mono).is_some() {
+            self.held_back.notify_one();
         }
         for (ticket, outcome) in inner.engine.take_answers() {
             if let Some(waiter) = inner.waiters.remove(&ticket) {
@@ -173,14 +218,79 @@ impl Services {
         }
     }
 
-    /// Subscribes to a service, whether or not there is one of that name.
+    /// Subscribes to a service, or to a tunnel, whether or not there is one of that
+    /// name.
     ///
     /// # Errors
     /// When the store was not read yet, or there are too many subscribers.
-    pub fn subscribe(&self, name: &ServiceName, wanted: Wanted) -> Result<Subscription, Problem> {
+    pub fn subscribe(
+        &self,
+        name: &ServiceName,
+        audience: Audience,
+        tunnels: &dyn Tunnels,
+    ) -> Result<Subscription, Problem> {
         let mut inner = self.inner.lock();
-        let present = inner.engine.present(name, wanted)?;
-        inner.hub.subscribe(name, wanted, &present)
+        inner.tell();
+        let of_tunnel = match audience.tunnels {
+            true => inner.look(name, tunnels)?,
+            false => Vec::new(),
+        };
+        let Inner { engine, hub, .. } = &mut *inner;
+        hub.subscribe(name, audience, || {
+            let of_tunnel = of_tunnel.into_iter().map(|record| Event {
+                service: name.clone(),
+                of_tunnel: true,
+                what: What::Up(record),
+            });
+            let of_tunnel = of_tunnel.filter(|event| audience.includes(event));
+            let present = engine.present(name, audience.wanted)?;
+            Ok(of_tunnel.chain(present).collect())
+        })
+    }
+
+    /// The instances of a tunnel, in the order in which they were met.
+    ///
+    /// # Errors
+    /// When it has none, or nobody knows yet.
+    pub fn tunnel(
+        &self,
+        name: &ServiceName,
+        tunnels: &dyn Tunnels,
+    ) -> Result<Vec<Arc<InstanceRecord>>, Problem> {
+        let mut inner = self.inner.lock();
+        let instances = inner.look(name, tunnels)?;
+        inner.forget_unfollowed();
+        self.finish(inner);
+        match instances.is_empty() {
+            true => Err(Problem::NoService(name.clone())),
+            false => Ok(instances),
+        }
+    }
+
+    /// Looks what became of the tunnels that somebody follows; to be called every
+    /// [`LOOK_EVERY`](crate::discoverd::tunnels::LOOK_EVERY).
+    pub fn look(&self, tunnels: &dyn Tunnels) {
+        let mut inner = self.inner.lock();
+        inner.forget_unfollowed();
+        let followed: Vec<ServiceName> = inner.hub.with_tunnels().cloned().collect();
+        for name in followed {
+            // Before the store was read nobody has been told anything.
+            if let Err(Problem::NotReady) = inner.look(&name, tunnels) {
+                break;
+            }
+        }
+        self.finish(inner);
+    }
+
+    /// Tells subscribers what was held back, without end.
+    pub async fn tell(&self) {
+        loop {
+            let due = self.inner.lock().hub.flush(Now::read().mono);
+            match due {
+                Some(due) => sleep_until(due.into()).await,
+                None => self.held_back.notified().await,
+            }
+        }
     }
 
     /// The instances of a service, by index.

@@ -11,6 +11,7 @@ use crate::discoverd::engine::{Limits, Setup};
 use crate::discoverd::http::{COMMENT_EVERY, Config, is_its_path, router, router_of_nothing};
 use crate::discoverd::services::SUBSCRIBERS;
 use crate::record::Kind;
+use crate::registry::Registry;
 use crate::server::Server;
 use crate::server::auth::Access;
 
@@ -33,16 +34,18 @@ pub(super) fn services(
     Some(Arc::new(Services::new(setup, SUBSCRIBERS, backend)))
 }
 
-/// Lets a server answer for them too. `stop` ends their streams.
+/// Lets a server answer for them too, and for tunnels. `stop` ends their streams.
 pub(super) fn serve(
     server: Server,
     services: &Arc<Services>,
+    registry: &Arc<Registry>,
     args: &Serve,
     access: &Arc<Access>,
     stop: CancellationToken,
 ) -> Server {
     let paths = router(Config {
         services: Arc::clone(services),
+        tunnels: Arc::clone(registry) as _,
         access: Arc::clone(access),
         request: args.times.request_timeout,
         comment: COMMENT_EVERY.min(args.times.idle_timeout / 2),

@@ -1,6 +1,6 @@
 //! The bytes of a connection: plain or TLS, and who ended them.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -209,6 +209,26 @@ impl AsyncWrite for Stream {
             Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         });
         Poll::Ready(written.inspect_err(|error| self.note(error)))
+    }
+
+    // What is sent to many, such as events, is then not copied for each.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        });
+        Poll::Ready(written.inspect_err(|error| self.note(error)))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

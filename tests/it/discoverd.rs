@@ -6,3 +6,4 @@ mod places;
 mod program;
 mod restarts;
 mod streams;
+mod tunnels;

@@ -103,6 +103,12 @@ pub fn registry_on(
             services.clone(),
             stop.clone(),
         ));
+        tasks.spawn(upkeep::tunnels(
+            registry.clone(),
+            services.clone(),
+            stop.clone(),
+        ));
+        tasks.spawn(upkeep::service_events(services.clone(), stop.clone()));
         let (services, store, stop) = (services.clone(), store.clone(), stop.clone());
         tasks.spawn(async move {
             writeback::run(services, store, stop, PATIENCE).await;

@@ -232,7 +232,11 @@ impl Engine {
 
     fn tell(&mut self, name: &ServiceName, what: What) {
         let service = name.clone();
-        self.events.push(Event { service, what });
+        self.events.push(Event {
+            service,
+            of_tunnel: false,
+            what,
+        });
     }
 
     /// Tells who leads, if that has changed.

@@ -37,6 +37,13 @@ impl Engine {
             .collect())
     }
 
+    /// Whether there is a service of this name, as far as is known.
+    #[must_use]
+    pub fn has(&self, name: &ServiceName) -> bool {
+        let service = self.services.get(name);
+        service.is_some_and(|service| service.stored.is_some())
+    }
+
     /// Who leads a service.
     ///
     /// # Errors
@@ -85,6 +92,7 @@ impl Engine {
         let service = name.clone();
         let event = |what| Event {
             service: service.clone(),
+            of_tunnel: false,
             what,
         };
         let all = all.into_iter().filter(|what| wanted.includes(what));

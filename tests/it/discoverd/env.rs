@@ -89,8 +89,10 @@ impl Env {
             seed: 1,
         };
         let services = Arc::new(Services::new(of_services, plan.subscribers, &backend));
+        let registry = testenv::registry_on(&backend, setup, Some(&services), &mut tasks, &stop);
         let paths = router(Config {
             services: Arc::clone(&services),
+            tunnels: Arc::clone(&registry) as _,
             access,
             request: PATIENCE,
             comment: plan.comment,
@@ -100,7 +102,6 @@ impl Env {
         let address = server.local_addr();
         let metrics = Arc::new(Metrics::new());
         metrics.register(Box::new(ServiceFigures::new(Arc::clone(&services))));
-        let registry = testenv::registry_on(&backend, setup, Some(&services), &mut tasks, &stop);
         tasks.spawn(server.run(registry, Arc::clone(&metrics), stop.clone()));
         let read = async {
             while !services.is_ready() {

@@ -1,6 +1,8 @@
 //! The registry ends and starts again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tunnel_registry::time::Now;
 
 use super::env::{Env, Plan, instance};
 use super::places::{Place, on_every_store};
@@ -58,7 +60,7 @@ async fn nothing_goes_for_a_while_after_a_restart(place: Place) {
     env.done("PUT", "/services/db", "{}").await;
     env.register("db", "a:1", "").await;
     env.register("db", "b:1", "").await;
-    let begun = Instant::now();
+    let begun = Now::read().mono;
     let env = env.again(plan()).await;
     let mut events = env.subscribe("/services/db", None).await;
     events
