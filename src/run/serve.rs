@@ -187,7 +187,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     if let Some(services) = services {
         supervisor.spawn(flushing, "service writer", {
             let (services, backend) = (Arc::clone(&services), Arc::clone(&backend));
-            move |stop| write(services, backend, stop, flush)
+            move |stop| endless(services::write(services, backend, stop, flush))
         });
         supervisor.spawn(background, "service events", {
             let services = Arc::clone(&services);

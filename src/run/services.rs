@@ -1,8 +1,10 @@
 //! discoverd's part of `serve`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::args::Serve;
 use crate::backend::Backend;
@@ -14,6 +16,7 @@ use crate::record::Kind;
 use crate::registry::Registry;
 use crate::server::Server;
 use crate::server::auth::Access;
+use crate::writeback;
 
 /// The services in a store; none when it does not keep them.
 pub(super) fn services(
@@ -52,6 +55,23 @@ pub(super) fn serve(
         stop,
     });
     server.beside(paths, is_its_path)
+}
+
+/// Writes what is wanted, until it is asked to stop and `flush` has passed. What is
+/// left then was promised to nobody: whoever asked was told that it was not stored.
+pub(super) async fn write(
+    services: Arc<Services>,
+    backend: Arc<dyn Backend>,
+    stop: CancellationToken,
+    flush: Duration,
+) {
+    let left = writeback::run(services, backend, stop, flush).await;
+    if left > 0 {
+        info!(
+            left,
+            "the store did not take writes of services; none was promised"
+        );
+    }
 }
 
 /// Lets a server tell that its store keeps no services.
