@@ -40,6 +40,7 @@ fn store_with(env: &Env, client: Client) -> Kubernetes {
         namespace: env.namespace.clone(),
         owner: None,
         sessions: true,
+        services: true,
     })
 }
 
