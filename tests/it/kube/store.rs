@@ -30,7 +30,7 @@ async fn client(env: &Env) -> Client {
 }
 
 /// A store in the test's namespace.
-pub(super) async fn store(env: &Env) -> Kubernetes {
+pub async fn store(env: &Env) -> Kubernetes {
     store_with(env, client(env).await)
 }
 
