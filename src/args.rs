@@ -7,6 +7,7 @@ pub mod controller;
 pub mod gateway;
 pub mod kubernetes;
 pub mod serve;
+pub mod services;
 pub mod session;
 pub mod store;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use controller::Controller;
 pub use gateway::Gateways;
 pub use kubernetes::{Kubernetes, WatchPods};
 pub use serve::{Access, Limits, Listening, Logs, Serve, Times};
+pub use services::Services;
 pub use session::Session;
 pub use store::Store;
 

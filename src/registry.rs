@@ -317,12 +317,18 @@ impl Registry {
     }
 
     /// Those of `holders` that certainly maintain nothing now: replicas whose
-    /// leases were given up or have run out.
+    /// leases were given up, have run out, or did not appear for as long as one is
+    /// valid since they were first asked for here.
     #[must_use]
     pub fn run_out(&self, mut holders: Set<Arc<str>>) -> Set<Arc<str>> {
         if !holders.is_empty() {
-            let inner = self.inner.lock();
-            holders.retain(|holder| inner.core.replicas.has_run_out(holder));
+            let mut inner = self.inner.lock();
+            let replicas = &mut inner.core.replicas;
+            holders.retain(|holder| {
+                // A lease may have gone with its pod before this process started.
+                replicas.expect(holder);
+                replicas.has_run_out(holder)
+            });
         }
         holders
     }

@@ -2,17 +2,24 @@
 //!
 //! Everything here is pure: no client, no clock.
 
+pub mod decimal;
+pub mod discovery_instance;
+pub mod discovery_service;
 pub mod gateway;
 pub mod lease;
 pub mod name;
 pub mod proxy_session;
 pub mod replica_lease;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod tunnel_endpoint;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
+pub use discovery_instance::{DiscoveryInstance, DiscoveryInstanceSpec};
+pub use discovery_service::{DiscoveryService, DiscoveryServiceSpec};
 pub use proxy_session::{ProxySession, ProxySessionSpec, ProxySessionStatus};
 pub use tunnel_endpoint::{TunnelEndpoint, TunnelEndpointSpec, TunnelEndpointStatus};
 
@@ -21,8 +28,13 @@ pub const GROUP: &str = "tunnelregistry.io";
 
 /// The definitions of all kinds.
 #[must_use]
-pub fn definitions() -> [CustomResourceDefinition; 2] {
-    [TunnelEndpoint::crd(), ProxySession::crd()]
+pub fn definitions() -> [CustomResourceDefinition; 4] {
+    [
+        TunnelEndpoint::crd(),
+        ProxySession::crd(),
+        DiscoveryService::crd(),
+        DiscoveryInstance::crd(),
+    ]
 }
 
 /// The definitions of all kinds in YAML, as `kubectl apply -f -` takes it.

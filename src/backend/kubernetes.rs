@@ -1,5 +1,6 @@
 //! The store in Kubernetes: endpoints are `TunnelEndpoint`s, replicas are Leases,
-//! sessions are `ProxySession`s, all in one namespace.
+//! sessions are `ProxySession`s, services `DiscoveryService`s and their instances
+//! `DiscoveryInstance`s, all in one namespace.
 //!
 //! A record's revision is the `resourceVersion` of its object, and conditions are
 //! the API server's own. Reading is a list and a watch for each kind, apart from
@@ -9,6 +10,7 @@ mod api;
 mod catalogue;
 mod events;
 mod holders;
+mod kinds;
 mod mirror;
 mod object;
 mod problems;
@@ -27,14 +29,19 @@ use kube::Client;
 use crate::backend::{Backend, Change, Revision, WatchError, Write, WriteError};
 use crate::record::Kind;
 
-use crate::resources::{ProxySession, TunnelEndpoint};
+use crate::resources::{DiscoveryInstance, DiscoveryService, ProxySession, TunnelEndpoint};
 
 use api::Api;
 use mirror::mirror;
+use object::Object;
 pub use object::Owner;
 pub use problems::{MAX_PROBLEMS, Problem};
 use shared::Shared;
 use writer::{WRITES_AT_ONCE, Writer};
+
+/// What a write of a record comes to whose kind is not kept.
+const NOT_KEPT: &str =
+    "with --store kubernetes services are kept with --services, and sessions with --session-listen";
 
 /// Where records are kept, and who keeps them.
 #[derive(Clone)]
@@ -49,6 +56,8 @@ pub struct Settings {
     /// Whether sessions are kept too. Else their definition need not be installed,
     /// nor may they be read.
     pub sessions: bool,
+    /// The same of services and their instances.
+    pub services: bool,
 }
 
 /// Keeps records as objects of Kubernetes.
@@ -58,6 +67,7 @@ pub struct Kubernetes {
     writer: Writer,
     shared: Shared,
     sessions: bool,
+    services: bool,
 }
 
 impl Kubernetes {
@@ -69,6 +79,7 @@ impl Kubernetes {
             namespace,
             owner,
             sessions,
+            services,
         } = settings;
         let api = Api::new(client, namespace.clone());
         let shared = Shared::new();
@@ -79,7 +90,12 @@ impl Kubernetes {
             api,
             shared,
             sessions,
+            services,
         }
+    }
+
+    fn mirror<K: Object>(&self) -> BoxStream<'static, Result<Change, WatchError>> {
+        mirror::<K>(self.api.clone(), self.shared.clone())
     }
 
     /// The objects that the last watch met and that are not served, at most
@@ -100,6 +116,10 @@ impl fmt::Debug for Kubernetes {
 impl Backend for Kubernetes {
     fn write(&self, write: Write) -> BoxFuture<'static, Result<Revision, WriteError>> {
         let writer = self.writer.clone();
+        if !self.keeps(write.key().kind()) {
+            let refused = Err(WriteError::Refused(NOT_KEPT.into()));
+            return Box::pin(std::future::ready(refused));
+        }
         Box::pin(async move { writer.write(write).await })
     }
 
@@ -111,19 +131,20 @@ impl Backend for Kubernetes {
         match kind {
             Kind::Endpoint | Kind::Replica => true,
             Kind::Session => self.sessions,
-            Kind::Service | Kind::Instance => false,
+            Kind::Service | Kind::Instance => self.services,
         }
     }
 
     fn watch(&self) -> BoxStream<'static, Result<Change, WatchError>> {
-        let endpoints = mirror::<TunnelEndpoint>(self.api.clone(), self.shared.clone());
-        let replicas = mirror::<Lease>(self.api.clone(), self.shared.clone());
-        let watched = stream::select(endpoints, replicas);
-        if !self.sessions {
-            return watched.boxed();
+        let mut kinds = vec![self.mirror::<TunnelEndpoint>(), self.mirror::<Lease>()];
+        if self.sessions {
+            kinds.push(self.mirror::<ProxySession>());
         }
-        let sessions = mirror::<ProxySession>(self.api.clone(), self.shared.clone());
-        stream::select(watched, sessions).boxed()
+        if self.services {
+            kinds.push(self.mirror::<DiscoveryService>());
+            kinds.push(self.mirror::<DiscoveryInstance>());
+        }
+        stream::select_all(kinds).boxed()
     }
 
     fn trouble(&self) -> Option<String> {

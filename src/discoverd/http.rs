@@ -83,11 +83,11 @@ pub fn router(config: Config) -> Router {
         .with_state(Arc::new(config))
 }
 
-/// The routes where the store does not keep services: they say so.
+/// The routes where services are switched off: they say so.
 pub fn router_of_nothing() -> Router {
     Router::new()
         .route("/ping", get(ping))
-        .fallback(async || refuse(&Problem::NotKept))
+        .fallback(async || refuse(&Problem::Off))
 }
 
 async fn ping() -> Response<Body> {
@@ -356,12 +356,8 @@ mod tests {
             let body = response.into_body().collect().await.unwrap().to_bytes();
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(body["code"], "unknown_error");
-            assert!(
-                body["message"]
-                    .as_str()
-                    .unwrap()
-                    .contains("--store file:PATH")
-            );
+            let message = body["message"].as_str().unwrap();
+            assert!(message.contains("--services "), "{message}");
         }
     }
 }

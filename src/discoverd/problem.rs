@@ -99,9 +99,11 @@ pub enum Problem {
     /// The store will not take it.
     #[error("the store refused it: {0}")]
     Refused(String),
-    /// The store does not keep services.
-    #[error("this store keeps no services of discoverd yet; use --store file:PATH or memory")]
-    NotKept,
+    /// They are switched off.
+    #[error(
+        "this registry serves no services: start it with --services (in the chart: services.enabled); with --store kubernetes their definitions and rights must be there"
+    )]
+    Off,
     /// The answer could not be made.
     #[error("the answer could not be made; the log says why")]
     Broken,
@@ -132,7 +134,7 @@ impl Problem {
             Self::Slow => (Code::UnknownError, StatusCode::REQUEST_TIMEOUT),
             Self::Unauthorized => (Code::Unauthorized, StatusCode::UNAUTHORIZED),
             Self::Full(..) => (Code::UnknownError, StatusCode::TOO_MANY_REQUESTS),
-            Self::NotKept => (Code::UnknownError, StatusCode::NOT_IMPLEMENTED),
+            Self::Off => (Code::UnknownError, StatusCode::NOT_IMPLEMENTED),
             Self::Refused(_) | Self::Broken => {
                 (Code::UnknownError, StatusCode::INTERNAL_SERVER_ERROR)
             }

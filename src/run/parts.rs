@@ -61,26 +61,22 @@ pub(super) fn vouched(registry: &Registry) -> Part {
 
 /// Whether proxy sessions have been read: before that every command is refused.
 pub(super) fn sessions(sessions: &Sessions, backend: &dyn Backend) -> Part {
-    let ready = match (sessions.is_ready(), backend.trouble()) {
+    read("sessions", sessions.is_ready(), backend)
+}
+
+/// Whether discoverd's services have been read: before that nobody knows them.
+pub(super) fn services(services: &Services, backend: &dyn Backend) -> Part {
+    read("services", services.is_ready(), backend)
+}
+
+fn read(name: &'static str, is_read: bool, backend: &dyn Backend) -> Part {
+    let ready = match (is_read, backend.trouble()) {
         (true, _) => Ok(()),
         (false, None) => Err("they have not been read yet".to_owned()),
         (false, Some(why)) => Err(format!("they have not been read yet: {why}")),
     };
     Part {
-        name: "sessions",
-        ready,
-        note: None,
-    }
-}
-
-/// Whether discoverd's services have been read: before that nobody knows them.
-pub(super) fn services(services: &Services) -> Part {
-    let ready = match services.is_ready() {
-        true => Ok(()),
-        false => Err("they have not been read yet".to_owned()),
-    };
-    Part {
-        name: "services",
+        name,
         ready,
         note: None,
     }

@@ -96,7 +96,10 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         responder_url,
         Arc::clone(&metrics),
     ));
-    let services = services::services(&identity, sharing.is_some(), &backend);
+    let services = args
+        .services
+        .are_served(&store)
+        .then(|| services::services(args, &identity, sharing.is_some(), &backend));
     // A store that others share is collected by the controller.
     let plan = sharing
         .is_none()
@@ -145,7 +148,8 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
                     parts::stored(&registry, &*backend),
                 ];
                 told.extend(is_shared.then(|| parts::vouched(&registry)));
-                told.extend(services.as_deref().map(parts::services));
+                let services = services.as_deref();
+                told.extend(services.map(|services| parts::services(services, &*backend)));
                 told.extend(is_listening.then(|| parts::sessions(&sessions, &*backend)));
                 told
             })

@@ -12,29 +12,26 @@ use crate::discoverd::Services;
 use crate::discoverd::engine::{Limits, Setup};
 use crate::discoverd::http::{COMMENT_EVERY, Config, is_its_path, router, router_of_nothing};
 use crate::discoverd::services::SUBSCRIBERS;
-use crate::record::Kind;
 use crate::registry::Registry;
 use crate::server::Server;
 use crate::server::auth::Access;
 use crate::writeback;
 
-/// The services in a store; none when it does not keep them.
+/// The services in a store.
 pub(super) fn services(
+    args: &Serve,
     identity: &Arc<str>,
     shared: bool,
     backend: &Arc<dyn Backend>,
-) -> Option<Arc<Services>> {
-    if !backend.keeps(Kind::Service) || !backend.keeps(Kind::Instance) {
-        return None;
-    }
+) -> Arc<Services> {
     let setup = Setup {
         identity: Arc::clone(identity),
         shared,
-        ttl: Setup::TTL,
+        ttl: args.services.service_ttl,
         limits: Limits::default(),
         seed: fastrand::u64(..),
     };
-    Some(Arc::new(Services::new(setup, SUBSCRIBERS, backend)))
+    Arc::new(Services::new(setup, SUBSCRIBERS, backend))
 }
 
 /// Lets a server answer for them too, and for tunnels. `stop` ends their streams.
@@ -74,30 +71,7 @@ pub(super) async fn write(
     }
 }
 
-/// Lets a server tell that its store keeps no services.
+/// Lets a server tell that services are switched off.
 pub(super) fn serve_nothing(server: Server) -> Server {
     server.beside(router_of_nothing(), is_its_path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backend::kubernetes::testing::pair;
-    use crate::backend::kubernetes::{Kubernetes, Settings};
-    use crate::backend::memory::Memory;
-
-    #[tokio::test]
-    async fn where_services_are_kept() {
-        let identity: Arc<str> = "r".into();
-        let memory: Arc<dyn Backend> = Arc::new(Memory::new());
-        assert!(services(&identity, false, &memory).is_some());
-        let (client, _server) = pair();
-        let cluster: Arc<dyn Backend> = Arc::new(Kubernetes::new(Settings {
-            client,
-            namespace: "gost".into(),
-            owner: None,
-            sessions: true,
-        }));
-        assert!(services(&identity, true, &cluster).is_none());
-    }
 }

@@ -43,8 +43,11 @@ pub(super) async fn open(store: &Store, args: &Serve) -> Result<Opened, StartErr
             Arc::new(tokio::task::spawn_blocking(move || File::open(path)).await??)
         }
         Store::Kubernetes => {
-            let sessions = args.session.listen(store).is_some();
-            return cluster(&args.kubernetes, args.listening.listen, sessions).await;
+            let kept = Kept {
+                sessions: args.session.listen(store).is_some(),
+                services: args.services.are_served(store),
+            };
+            return cluster(&args.kubernetes, args.listening.listen, kept).await;
         }
     };
     Ok(Opened {
@@ -56,7 +59,13 @@ pub(super) async fn open(store: &Store, args: &Serve) -> Result<Opened, StartErr
     })
 }
 
-async fn cluster(told: &Told, listen: SocketAddr, sessions: bool) -> Result<Opened, StartError> {
+/// What is kept in a cluster besides endpoints and replicas.
+struct Kept {
+    sessions: bool,
+    services: bool,
+}
+
+async fn cluster(told: &Told, listen: SocketAddr, kept: Kept) -> Result<Opened, StartError> {
     let identity = told.identity(&host_name(), listen)?;
     let client = kubernetes::connect().await?;
     let namespace = told.place.namespace_or(client.default_namespace());
@@ -65,7 +74,8 @@ async fn cluster(told: &Told, listen: SocketAddr, sessions: bool) -> Result<Open
         client: client.clone(),
         namespace: namespace.clone(),
         owner,
-        sessions,
+        sessions: kept.sessions,
+        services: kept.services,
     });
     Ok(Opened {
         backend: Arc::new(backend),

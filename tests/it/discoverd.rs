@@ -1,7 +1,7 @@
 //! discoverd's HTTP API over real sockets, on every store that keeps services.
 
 mod api;
-mod env;
+pub mod env;
 mod places;
 mod program;
 mod restarts;

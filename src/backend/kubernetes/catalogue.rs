@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::object::{Found, Seen, canonical_name};
+use super::kinds::canonical_name;
+use super::object::{Found, Seen};
 use super::problems::{Problem, Problems};
 use crate::backend::{Change, Revision, Stored};
 use crate::map::Map;

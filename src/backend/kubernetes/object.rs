@@ -1,9 +1,6 @@
 //! What the kinds of objects have in common: how each is found, read and
 //! written. Pure.
 
-use std::sync::Arc;
-
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use serde::de::DeserializeOwned;
@@ -15,9 +12,6 @@ use super::holders::Holders;
 use crate::backend::{Revision, Stored};
 use crate::kubernetes::Failure;
 use crate::record::{Key, Kind, Record};
-use crate::resources::proxy_session::convert as proxy_session;
-use crate::resources::tunnel_endpoint::name;
-use crate::resources::{ProxySession, TunnelEndpoint, replica_lease};
 
 /// A kind of objects that hold records.
 pub(super) trait Object:
@@ -45,125 +39,6 @@ pub(super) trait Object:
     fn key(&self) -> Option<Key>;
     /// The record that it holds.
     fn record(&self, holders: &mut Holders) -> Result<Record, String>;
-}
-
-impl Object for TunnelEndpoint {
-    const KIND: Kind = Kind::Endpoint;
-    const SELECTOR: Option<&'static str> = None;
-    const WORD: &'static str = "tunnelendpoint";
-    const RESTORED: bool = false;
-
-    fn from_record(record: &Record) -> Result<Self, String> {
-        match record {
-            Record::Endpoint(record) => Self::from_record(record).map_err(|why| why.to_string()),
-            other => Err(no(other, "endpoint")),
-        }
-    }
-
-    fn patch(record: &Record) -> Result<Value, String> {
-        match record {
-            Record::Endpoint(record) => Self::patch(record).map_err(|why| why.to_string()),
-            other => Err(no(other, "endpoint")),
-        }
-    }
-
-    fn surplus(&self, record: &Record) -> Option<Value> {
-        match record {
-            Record::Endpoint(record) => self.surplus(record),
-            _ => None,
-        }
-    }
-
-    fn key(&self) -> Option<Key> {
-        self.key().ok().map(Key::Endpoint)
-    }
-
-    fn record(&self, holders: &mut Holders) -> Result<Record, String> {
-        let mut record = self.to_record().map_err(|why| why.to_string())?;
-        record.lease.holder = record.lease.holder.map(|holder| holders.share(holder));
-        Ok(Record::Endpoint(Arc::new(record)))
-    }
-}
-
-impl Object for Lease {
-    const KIND: Kind = Kind::Replica;
-    const SELECTOR: Option<&'static str> = Some(replica_lease::SELECTOR);
-    const WORD: &'static str = "lease";
-    const RESTORED: bool = true;
-
-    fn from_record(record: &Record) -> Result<Self, String> {
-        match record {
-            Record::Replica(record) => {
-                replica_lease::from_record(record).map_err(|why| why.to_string())
-            }
-            other => Err(no(other, "replica")),
-        }
-    }
-
-    fn patch(record: &Record) -> Result<Value, String> {
-        match record {
-            Record::Replica(record) => replica_lease::patch(record).map_err(|why| why.to_string()),
-            other => Err(no(other, "replica")),
-        }
-    }
-
-    fn key(&self) -> Option<Key> {
-        replica_lease::identity(self).map(|identity| Key::Replica(identity.into()))
-    }
-
-    fn record(&self, holders: &mut Holders) -> Result<Record, String> {
-        let mut record = replica_lease::to_record(self).map_err(|why| why.to_string())?;
-        record.identity = holders.share(record.identity);
-        Ok(Record::Replica(Arc::new(record)))
-    }
-}
-
-impl Object for ProxySession {
-    const KIND: Kind = Kind::Session;
-    const SELECTOR: Option<&'static str> = None;
-    const WORD: &'static str = "proxysession";
-    const RESTORED: bool = false;
-
-    fn from_record(record: &Record) -> Result<Self, String> {
-        match record {
-            Record::Session(record) => Self::from_record(record).map_err(|why| why.to_string()),
-            other => Err(no(other, "session")),
-        }
-    }
-
-    fn patch(record: &Record) -> Result<Value, String> {
-        match record {
-            Record::Session(record) => Self::patch(record).map_err(|why| why.to_string()),
-            other => Err(no(other, "session")),
-        }
-    }
-
-    fn key(&self) -> Option<Key> {
-        self.key().map(Key::Session)
-    }
-
-    fn record(&self, holders: &mut Holders) -> Result<Record, String> {
-        let mut record = self.to_record().map_err(|why| why.to_string())?;
-        record.lease.holder = record.lease.holder.map(|holder| holders.share(holder));
-        record.written_by = holders.share(record.written_by);
-        Ok(Record::Session(Arc::new(record)))
-    }
-}
-
-/// Why a record has no object of a kind.
-fn no(record: &Record, wanted: &str) -> String {
-    format!("{} is no {wanted}", record.key())
-}
-
-/// The name of the object that is created for a key.
-pub(super) fn canonical_name(key: &Key) -> String {
-    match key {
-        Key::Endpoint(key) => name::object_name(key),
-        Key::Replica(identity) => replica_lease::lease_name(identity),
-        Key::Session(key) => proxy_session::object_name(*key),
-        // There are no objects for them: writing one is refused.
-        Key::Service(_) | Key::Instance(_) => String::new(),
-    }
 }
 
 /// A pod that owns what it registers: its objects go when it goes.
@@ -327,8 +202,12 @@ pub(super) fn revision(version: Option<&str>) -> Result<Revision, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::kinds::canonical_name;
     use super::*;
     use crate::backend::contract;
+    use crate::resources::TunnelEndpoint;
 
     fn read(object: &Value) -> Seen {
         Seen::read::<TunnelEndpoint>(&object.to_string(), &mut Holders::default()).unwrap()

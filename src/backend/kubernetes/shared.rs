@@ -15,8 +15,8 @@ pub(super) struct Shared {
     endpoints: Slot,
     replicas: Slot,
     sessions: Slot,
-    /// Of the kinds that are not kept: always empty.
-    nothing: Slot,
+    services: Slot,
+    instances: Slot,
     /// Why each kind cannot be listed or watched now.
     troubles: Arc<Mutex<[Option<String>; Kind::ALL.len()]>>,
 }
@@ -31,7 +31,8 @@ impl Shared {
             endpoints: empty(Kind::Endpoint),
             replicas: empty(Kind::Replica),
             sessions: empty(Kind::Session),
-            nothing: empty(Kind::Service),
+            services: empty(Kind::Service),
+            instances: empty(Kind::Instance),
             troubles: Arc::default(),
         }
     }
@@ -41,7 +42,8 @@ impl Shared {
             Kind::Endpoint => &self.endpoints,
             Kind::Replica => &self.replicas,
             Kind::Session => &self.sessions,
-            Kind::Service | Kind::Instance => &self.nothing,
+            Kind::Service => &self.services,
+            Kind::Instance => &self.instances,
         }
     }
 
@@ -74,7 +76,8 @@ impl Shared {
     /// The objects that are not served.
     pub fn problems(&self) -> Vec<Problem> {
         let mut all = Vec::new();
-        for slot in [&self.endpoints, &self.replicas, &self.sessions] {
+        for kind in Kind::ALL {
+            let slot = self.slot(kind);
             all.extend(slot.load().lock().problems().all().cloned());
         }
         all

@@ -7,21 +7,18 @@ use k8s_openapi::api::coordination::v1::Lease;
 
 use super::api::{Api, version_of};
 use super::catalogue::Version;
-use super::object::{Found, Object, Owner, Seen, at, canonical_name, create_body, patch_body};
+use super::kinds::canonical_name;
+use super::object::{Found, Object, Owner, Seen, at, create_body, patch_body};
 use super::shared::Shared;
 use crate::backend::{Revision, Stored, Write, WriteError};
 use crate::kubernetes::Failure;
 use crate::record::{Key, Kind, Record};
-use crate::resources::{ProxySession, TunnelEndpoint};
+use crate::resources::{DiscoveryInstance, DiscoveryService, ProxySession, TunnelEndpoint};
 
 /// How many writes are under way at once, each on a connection of its own. More
 /// gain nothing: an API server on two cores makes 570 creates a second one after
 /// the other, and 880 at 16 at once.
 pub(super) const WRITES_AT_ONCE: usize = 64;
-
-/// What a write of a service comes to.
-pub(super) const NO_SERVICES: &str =
-    "services of discoverd are not kept in Kubernetes yet; use --store file:PATH or memory";
 
 /// Makes the writes.
 #[derive(Clone)]
@@ -54,7 +51,8 @@ impl Writer {
             Kind::Endpoint => self.make::<TunnelEndpoint>(write).await,
             Kind::Replica => self.make::<Lease>(write).await,
             Kind::Session => self.make::<ProxySession>(write).await,
-            Kind::Service | Kind::Instance => Err(WriteError::Refused(NO_SERVICES.into())),
+            Kind::Service => self.make::<DiscoveryService>(write).await,
+            Kind::Instance => self.make::<DiscoveryInstance>(write).await,
         }
     }
 

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use crate::discoverd::engine::{Engine, Entry, Service, Ticket};
 use crate::discoverd::problem::Problem;
 use crate::discoverd::record::InstanceKey;
-use crate::record::Key;
+use crate::record::{Key, Kind};
 use crate::time::Now;
 
 /// So long an instance stays after its replica has released it, where replicas
 /// share the store: another one that hears it takes it over meanwhile.
 pub const RELEASED_FOR: Duration = Duration::from_secs(3);
-/// So long instances may be there without their service. A watch tells of services
-/// and of instances in no common order.
+/// So long instances may be there without their service, once it is certain that
+/// there is none. A watch tells of services and of instances in no common order.
 const MISSING_FOR: Duration = Duration::from_secs(60);
 
 impl Engine {
@@ -27,7 +27,10 @@ impl Engine {
         self.give_up_late(now);
         let identity = Arc::clone(&self.setup.identity);
         for service in self.services.values_mut() {
-            let is_missing = service.stored.is_none() && !service.instances.is_empty();
+            let is_missing = service.instances.values().any(|entry| {
+                let record = entry.stored.as_ref().map(|(record, _)| record);
+                record.is_some_and(|record| !service.shows(record))
+            });
             let since = service.missing;
             service.missing = is_missing.then(|| since.unwrap_or(at));
             for entry in service.instances.values_mut() {
@@ -88,17 +91,20 @@ impl Engine {
 
     /// Whether an instance is to be removed.
     pub(super) fn is_over(&self, service: &Service, entry: &Entry, at: Instant) -> bool {
-        let Some((record, _)) = &entry.stored else {
+        let Some((record, revision)) = &entry.stored else {
             return false;
         };
         let passed = |since: Instant, time| at.saturating_duration_since(since) >= time;
         if !service.shows(record) {
             let of_former_life = service.born().is_some_and(|born| record.born < born);
             let was_removed = service.removed.is_some_and(|born| record.born <= born);
+            // Its service was stored before it, and would have been told by now. A
+            // watch of services that hangs proves nothing.
+            let would_be_told = self.told(Kind::Service) >= Some(*revision);
             let is_missing = service
                 .missing
                 .is_some_and(|since| passed(since, MISSING_FOR));
-            return of_former_life || was_removed || is_missing;
+            return of_former_life || was_removed || (is_missing && would_be_told);
         }
         if self.grace.is_none_or(|until| at < until) || self.is_heard(entry, at) {
             return false;
@@ -136,5 +142,62 @@ impl Engine {
             && entry.stored.is_some()
             && entry.loose.is_some()
             && self.is_heard(entry, at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{SECOND, World};
+    use super::*;
+    use crate::backend::contract::{instance, service};
+    use crate::backend::{Change, Revision, Stored, Write};
+    use crate::record::Record;
+
+    fn told(record: Record, revision: u64) -> Change {
+        let revision = Revision(revision);
+        Change::Put(Stored { record, revision })
+    }
+
+    /// What is written within two minutes.
+    fn writes(world: &mut World) -> Vec<Write> {
+        let mut writes = Vec::new();
+        for _ in 0..120 {
+            world.now = world.now.plus(SECOND);
+            let now = world.now;
+            world.engine(0).sweep(now, |_| true);
+            writes.extend(world.engine(0).next_write(now).map(|(_, write)| write));
+        }
+        writes
+    }
+
+    #[test]
+    fn instances_without_their_service_stay_while_a_watch_may_have_missed_it() {
+        let mut world = World::shared(1);
+        let now = world.now;
+        let lost = instance("s", "h", 1);
+        let key = lost.key();
+        world.engine(0).apply(now, &told(lost, 5));
+        assert_eq!(writes(&mut world), []);
+        let now = world.now;
+        let other = told(service("other", 1), 6);
+        world.engine(0).apply(now, &other);
+        assert_eq!(writes(&mut world), [Write::Delete(key, Revision(5))]);
+    }
+
+    #[test]
+    fn instances_of_a_life_that_a_watch_has_not_told_yet_stay() {
+        let mut world = World::shared(1);
+        let now = world.now;
+        // Made again elsewhere: born 9 now, and 5 as far as is known.
+        let mut known = service("s", 1);
+        if let Record::Service(record) = &mut known {
+            Arc::make_mut(record).born = 5;
+        }
+        world.engine(0).apply(now, &told(known, 3));
+        world.engine(0).apply(now, &told(instance("s", "h", 9), 10));
+        assert_eq!(writes(&mut world), []);
+        let now = world.now;
+        world.engine(0).apply(now, &told(service("other", 1), 11));
+        assert_eq!(writes(&mut world).len(), 1, "no watch will tell it");
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::lease::{Lease, Released};
+use crate::resources::testing::merge;
 use crate::session::options::Options;
 use crate::session::record::Routes;
 use crate::session::registration::Registration;
@@ -121,25 +122,6 @@ fn a_record_comes_back_as_it_was() {
         let object = ProxySession::from_record(&record).unwrap();
         assert_eq!(object.key(), Some(record.key));
         assert_eq!(object.to_record(), Ok(record));
-    }
-}
-
-/// What a merge patch (RFC 7396) makes of an object.
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    let target = target.as_object_mut().unwrap();
-    for (key, value) in patch {
-        if value.is_null() {
-            target.remove(key);
-        } else {
-            merge(target.entry(key).or_insert(Value::Null), value);
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where services are kept: every behaviour is tried on every store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tempfile::TempDir;
@@ -10,6 +11,8 @@ use tunnel_registry::backend::file::File;
 use tunnel_registry::backend::memory::Memory;
 use tunnel_registry::registry::vouch::Sharing;
 
+use crate::kube::env::Env as Namespace;
+use crate::kube::store::store;
 use crate::process::folder;
 use crate::testenv::PATIENCE;
 
@@ -22,6 +25,7 @@ macro_rules! on_every_store {
     // Those that outlast the process.
     (lasting: $($name:ident)+) => {
         $crate::discoverd::places::on_every_store!(@ file; $($name)+);
+        $crate::discoverd::places::on_every_store!(@ kubernetes; $($name)+);
     };
     (@ $store:ident; $($name:ident)+) => {
         mod $store {
@@ -35,6 +39,11 @@ macro_rules! on_every_store {
     };
 }
 pub(crate) use on_every_store;
+
+/// How replicas share a store.
+const SHARING: Sharing = Sharing {
+    validity: Duration::from_secs(40),
+};
 
 /// Where a store is, empty when it is made.
 pub struct Place {
@@ -57,6 +66,20 @@ impl Place {
         Self {
             open: Box::new(move || Box::pin(file(Arc::clone(&folder)))),
             sharing: None,
+        }
+    }
+
+    /// A namespace of a real API server.
+    pub async fn kubernetes() -> Self {
+        let namespace = Arc::new(Namespace::start().await);
+        let open = move || {
+            let namespace = Arc::clone(&namespace);
+            let opened = async move { Arc::new(store(&namespace).await) as Arc<dyn Backend> };
+            Box::pin(opened) as BoxFuture<'static, _>
+        };
+        Self {
+            open: Box::new(open),
+            sharing: Some(SHARING),
         }
     }
 

@@ -26,6 +26,9 @@ pub const MANIFEST: &str = include_str!("../../../manifests/rbac.yaml");
 /// The Role of replicas that take proxy sessions.
 pub const SESSIONS: &str = include_str!("../../../manifests/sessions.yaml");
 
+/// The Role of replicas that serve discoverd's services.
+pub const SERVICES: &str = include_str!("../../../manifests/services.yaml");
+
 /// The Roles of a controller that makes HTTPRoutes for them.
 pub const GATEWAY: &str = include_str!("../../../manifests/gateway.yaml");
 

@@ -28,7 +28,7 @@ async fn client(env: &Env) -> Client {
 }
 
 /// A store in the test's namespace.
-pub(super) async fn store(env: &Env) -> Kubernetes {
+pub async fn store(env: &Env) -> Kubernetes {
     store_with(env, client(env).await)
 }
 
@@ -38,6 +38,7 @@ fn store_with(env: &Env, client: Client) -> Kubernetes {
         namespace: env.namespace.clone(),
         owner: None,
         sessions: true,
+        services: true,
     })
 }
 

@@ -155,6 +155,7 @@ async fn what_is_too_old_is_listed_again_and_the_other_kind_is_not() {
         namespace: "gost".into(),
         owner: None,
         sessions: false,
+        services: false,
     });
     let mut test = follow(store.watch(), server);
     let is_lease = |asked: &Asked| asked.what().ends_with("/leases");

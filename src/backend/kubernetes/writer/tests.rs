@@ -8,7 +8,7 @@ use serde_json::json;
 use super::super::testing::{Server, object, pair};
 use super::super::{Kubernetes, Settings};
 use super::*;
-use crate::backend::contract::record;
+use crate::backend::contract::{instance, record, service, session};
 use crate::backend::{Backend as _, Change};
 
 const UID: &str = "db670b91-61a5-4f7c-8014-3bbe994446ea";
@@ -20,6 +20,7 @@ fn begin() -> (Kubernetes, Server) {
         namespace: "gost".into(),
         owner: None,
         sessions: false,
+        services: false,
     };
     (Kubernetes::new(settings), server)
 }
@@ -82,5 +83,18 @@ async fn revision_0_only_finds_out() {
             revision: Revision(7),
         };
         assert_eq!(written, Err(WriteError::Conflict(Some(Box::new(stored)))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_kept_is_refused_and_not_asked_for() {
+    let (store, _server) = begin();
+    for record in [session("h", 1), service("s", 1), instance("s", "h", 1)] {
+        assert!(!store.keeps(record.kind()));
+        let written = store.write(Write::Create(record)).await;
+        assert!(
+            matches!(&written, Err(WriteError::Refused(why)) if why.contains("--services")),
+            "{written:?}"
+        );
     }
 }

@@ -216,6 +216,7 @@ async fn a_pod_owns_what_it_registered_in_its_namespace() {
                 uid,
             }),
             sessions: false,
+            services: false,
         });
         let mine = Record::Endpoint(Arc::new(full()));
         let name = object_name(&full().endpoint.key);

@@ -109,6 +109,7 @@ async fn a_namespace_that_is_missing_is_told() {
         namespace: "no-such".into(),
         owner: None,
         sessions: true,
+        services: true,
     });
     for record in [record("t", "c", 1), replica("r", 1)] {
         let made = store.write(Write::Create(record)).await;
