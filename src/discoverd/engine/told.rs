@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::backend::{Change, Revision, Stored};
-use crate::discoverd::engine::{Engine, Entry, Service};
+use crate::discoverd::engine::Engine;
+use crate::discoverd::engine::known::{Entry, Service};
 use crate::discoverd::event::{Event, What};
 use crate::discoverd::instance::InstanceId;
 use crate::discoverd::name::ServiceName;

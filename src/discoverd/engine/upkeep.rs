@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::discoverd::engine::{Engine, Entry, Service, Ticket};
+use crate::discoverd::engine::known::{Asked, Entry, Service};
+use crate::discoverd::engine::{Engine, Ticket};
 use crate::discoverd::problem::Problem;
 use crate::discoverd::record::InstanceKey;
 use crate::record::{Key, Kind};
@@ -68,7 +69,7 @@ impl Engine {
 
     /// Requests whose callers went away wait no longer than others.
     fn give_up_late(&mut self, now: Now) {
-        let late = |asked: &super::Asked| (asked.deadline <= now.mono).then_some(asked.ticket);
+        let late = |asked: &Asked| (asked.deadline <= now.mono).then_some(asked.ticket);
         let services = self.services.values();
         let late: Vec<Ticket> = services
             .flat_map(|service| {
