@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::DeleteParams;
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
 use tunnel_registry::discoverd::engine::ANSWER_WITHIN;
 use tunnel_registry::replicas::VALIDITY;
 use tunnel_registry::resources::replica_lease::lease_name;
 
-use super::client::Client;
+use super::client::{BEAT, Client};
 use super::{TTL, agree, serving, with_flags};
 use crate::discoverd::env::{failure, instance};
 use crate::kube::cluster::{Part, lent};
@@ -44,7 +44,7 @@ async fn what_is_heard_stays_when_its_replica_is_killed_and_the_rest_goes_in_tim
     let killed = Instant::now();
     let setup = first.kill().await;
     tokio::select! {
-        never = b.keeps("db", &["heard:1"]) => never,
+        never = b.keeps("db", "heard:1") => never,
         () = events.are(&["down lost:1 y"]) => {}
     }
     // Its lease had to run out first.
@@ -124,7 +124,7 @@ async fn what_a_replica_held_whose_lease_is_gone_is_kept_or_goes() {
     let first = ["up heard:1", "up lost:1", "leader heard:1", "current"];
     events.are(&first).await;
     tokio::select! {
-        never = b.keeps("db", &["heard:1"]) => never,
+        never = b.keeps("db", "heard:1") => never,
         // A lease that is not there is waited for as long as one is valid.
         () = events.are_within(2 * PATIENCE, &["down lost:1"]) => {}
     }
@@ -172,7 +172,9 @@ async fn who_is_heard_only_by_a_replica_that_is_cut_off_is_made_anew_afterwards(
         }
     };
     let beats = async {
+        let mut beats = interval(BEAT);
         loop {
+            beats.tick().await;
             // Answered 503 if it is to be written while that is not possible.
             let (path, body) = instance("db", "a:1", "");
             a.send("PUT", &path, &body).await;
@@ -205,8 +207,9 @@ async fn heartbeats_write_nothing() {
     }
     agree(&a, &b, "db", INSTANCES).await;
     // For longer than the leases of instances, at their replica and at the other.
-    let begun = Instant::now();
+    let (begun, mut beats) = (Instant::now(), interval(BEAT));
     while begun.elapsed() < TTL + TTL / 2 {
+        beats.tick().await;
         for addr in &addrs {
             a.register("db", addr, "").await;
             b.register("db", addr, "").await;
@@ -247,9 +250,10 @@ async fn while_the_api_server_is_away_reads_heartbeats_and_streams_go_on() {
 
     cluster.kill(Part::ApiServer).await;
     let (path, new) = instance("db", "new:1", "");
-    let begun = Instant::now();
+    let (begun, mut beats) = (Instant::now(), interval(BEAT));
     // Longer than the silence after which an instance goes.
     while begun.elapsed() < TTL + TTL / 2 {
+        beats.tick().await;
         a.register("db", "lives:1", "").await;
         assert_eq!(a.listed("db").await.unwrap().len(), 2);
         assert_eq!(a.leader("db").await.as_deref(), Ok("lives:1"));
@@ -275,7 +279,7 @@ async fn while_the_api_server_is_away_reads_heartbeats_and_streams_go_on() {
         events.are(&["up new:1"]).await;
     };
     tokio::select! {
-        never = a.keeps("db", &["lives:1"]) => never,
+        never = a.keeps("db", "lives:1") => never,
         () = mended => {}
     }
     replica.stop().await;
