@@ -131,6 +131,7 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
         "src/metrics.rs",
         "src/metrics/registry.rs",
         "src/metrics/controller.rs",
+        "src/metrics/services.rs",
         "src/metrics/sessions.rs",
         "src/metrics/gateway.rs",
     ]
@@ -192,6 +193,13 @@ fn the_bounds_of_sessions_are_the_programs() {
         "connectionsPerAddress": limits.connections_per_peer,
     });
     assert_eq!(sessions["limits"], expected);
+}
+
+#[test]
+fn instances_stay_as_long_as_the_program_lets_them() {
+    let values: Value = serde_saphyr::from_str(&read("values.yaml")).unwrap();
+    let ttl = crate::discoverd::engine::Setup::TTL;
+    assert_eq!(values["services"]["ttl"], format!("{}s", ttl.as_secs()));
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Instances {
         let beats = (0..CONNECTIONS).map(|first| async move {
             let own = (first..self.count).step_by(CONNECTIONS);
             let mut ticks = interval(BEAT / u32::try_from(own.len())?);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
             for instance in own.cycle() {
                 ticks.tick().await;
                 self.speaker(instance).lock().await.beat(instance).await?;

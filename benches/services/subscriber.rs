@@ -73,6 +73,9 @@ impl Subscriber {
                 let Some(number) = change(line) else {
                     return Ok(());
                 };
+                if contains(line, b"\"kind\":\"down\"") {
+                    return Err("an instance went: its heartbeats came too late".into());
+                }
                 if number != last + 1 {
                     return Err(format!("change {number} after {last}").into());
                 }

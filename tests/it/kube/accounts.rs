@@ -66,6 +66,11 @@ impl Account {
         granted(MANIFEST, self.name())
     }
 
+    /// What the manifest for services lets it do besides.
+    pub fn granted_for_services(self) -> BTreeSet<Right> {
+        granted(SERVICES, self.name())
+    }
+
     /// What the manifests for proxy sessions let it do besides.
     pub fn granted_for_sessions(self) -> BTreeSet<Right> {
         let manifests = [SESSIONS, GATEWAY].into_iter();

@@ -33,6 +33,9 @@ fn variable<'a>(pod: &'a Value, name: &str) -> Option<&'a str> {
 /// What only a pod that has to do with proxy sessions has.
 const FOR_SESSIONS: [&str; 2] = ["TUNNEL_REGISTRY_SESSION_LISTEN", "TUNNEL_REGISTRY_GATEWAY"];
 
+/// What only a pod that serves services has.
+const FOR_SERVICES: &str = "TUNNEL_REGISTRY_SERVICES";
+
 /// Whose rights a pod of the product needs.
 fn account(pod: &Value) -> Option<Account> {
     if variable(pod, "TUNNEL_REGISTRY_ORPHAN_FOR").is_some() {
@@ -61,6 +64,10 @@ async fn pods_are_granted_what_is_used_and_no_more() {
             if sessions.is_some() {
                 used.extend(account.granted_for_sessions());
             }
+            let services = variable(&pod, FOR_SERVICES);
+            if services == Some("true") {
+                used.extend(account.granted_for_services());
+            }
             let watch = variable(&pod, "TUNNEL_REGISTRY_WATCH_PODS");
             if watch == Some("off") {
                 used.retain(|right| right.resource != "pods");
@@ -69,12 +76,15 @@ async fn pods_are_granted_what_is_used_and_no_more() {
                 used.clear();
             }
             assert_eq!(granted, used, "{what}");
-            checked.insert(format!("{account:?} {watch:?} {made} {sessions:?}"));
+            let services = services.map(|_| FOR_SERVICES);
+            checked.insert(format!(
+                "{account:?} {watch:?} {made} {sessions:?} {services:?}"
+            ));
         }
     }
     let ways = |account: &str| checked.iter().filter(|it| it.starts_with(account)).count();
     assert!(ways("Plugin") > 3 && ways("Controller") > 3, "{checked:?}");
-    for name in FOR_SESSIONS {
+    for name in FOR_SESSIONS.into_iter().chain([FOR_SERVICES]) {
         let seen = checked.iter().any(|it| it.contains(name));
         assert!(seen, "no pod has {name}: {checked:?}");
     }

@@ -144,6 +144,10 @@ async fn wrong_values_are_refused_and_named() {
             "elsewhere/a is in another namespace than the release; set clusterWide: true",
         ),
         (
+            "{services: {enabled: true}, plugin: {enabled: false}}",
+            "services.enabled needs plugin.enabled: the shared replicas serve them",
+        ),
+        (
             "{sessions: {enabled: true}, plugin: {enabled: false}}",
             "sessions.enabled needs plugin.enabled: the shared replicas take the sessions",
         ),

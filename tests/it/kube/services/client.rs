@@ -7,11 +7,14 @@ use http::StatusCode;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use crate::discoverd::env::instance;
 use crate::process::{PATIENCE, Registry, until};
 use crate::testenv::{Answer, Http};
+
+/// How often an instance tells that it lives; several times in the time that it has.
+pub const BEAT: Duration = Duration::from_millis(500);
 
 /// A client of one replica.
 #[derive(Clone, Copy, Debug)]
@@ -87,12 +90,12 @@ impl Client {
         Ok(leader["addr"].as_str().unwrap().to_owned())
     }
 
-    /// Heartbeats of these instances, without end and as often as they are answered.
-    pub async fn keeps(&self, service: &str, addrs: &[&str]) -> ! {
+    /// Heartbeats of an instance, without end.
+    pub async fn keeps(&self, service: &str, addr: &str) -> ! {
+        let mut beats = interval(BEAT);
         loop {
-            for addr in addrs {
-                self.register(service, addr, "").await;
-            }
+            beats.tick().await;
+            self.register(service, addr, "").await;
         }
     }
 

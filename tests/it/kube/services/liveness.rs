@@ -1,17 +1,21 @@
 //! Who stays and who goes, while replicas die and while the API server is away.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::DeleteParams;
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
 use tunnel_registry::discoverd::engine::ANSWER_WITHIN;
+use tunnel_registry::replicas::VALIDITY;
 use tunnel_registry::resources::replica_lease::lease_name;
 
-use super::client::Client;
-use super::{TTL, agree, serving};
+use super::client::{BEAT, Client};
+use super::{TTL, agree, serving, with_flags};
 use crate::discoverd::env::{failure, instance};
 use crate::kube::cluster::{Part, lent};
 use crate::kube::env::Env;
 use crate::kube::product::Product;
+use crate::kube::proxy::Proxy;
 use crate::process::{PATIENCE, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +44,7 @@ async fn what_is_heard_stays_when_its_replica_is_killed_and_the_rest_goes_in_tim
     let killed = Instant::now();
     let setup = first.kill().await;
     tokio::select! {
-        never = b.keeps("db", &["heard:1"]) => never,
+        never = b.keeps("db", "heard:1") => never,
         () = events.are(&["down lost:1 y"]) => {}
     }
     // Its lease had to run out first.
@@ -113,17 +117,78 @@ async fn what_a_replica_held_whose_lease_is_gone_is_kept_or_goes() {
         .await
         .unwrap();
 
+    let begun = Instant::now();
     let second = serving(&env, &product, 2).await.start().await;
     let b = Client::of(&second);
     let mut events = b.subscribe("db").await;
     let first = ["up heard:1", "up lost:1", "leader heard:1", "current"];
     events.are(&first).await;
     tokio::select! {
-        never = b.keeps("db", &["heard:1"]) => never,
+        never = b.keeps("db", "heard:1") => never,
         // A lease that is not there is waited for as long as one is valid.
         () = events.are_within(2 * PATIENCE, &["down lost:1"]) => {}
     }
+    assert!(
+        begun.elapsed() >= VALIDITY + 2 * TTL,
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(env.holder("heard:1").await.as_deref(), Some("replica-2"));
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_heard_only_by_a_replica_that_is_cut_off_is_made_anew_afterwards() {
+    let env = Env::start().await;
+    let product = Product::new(&env);
+    let proxy = Proxy::start(env.site.address).await;
+    let second = serving(&env, &product, 2).await.start().await;
+    let first = with_flags(product.replica_through(1, &proxy).await, 1);
+    let first = first.start().await;
+    let (a, b) = (Client::of(&first), Client::of(&second));
+    a.put("/services/db", "{}").await;
+    a.register("db", "a:1", "").await;
+    b.register("db", "b:1", "").await;
+    let before = agree(&a, &b, "db", 2).await;
+    let [mut at_a, mut at_b] = [a.subscribe("db").await, b.subscribe("db").await];
+    for events in [&mut at_a, &mut at_b] {
+        let first = ["up a:1", "up b:1", "leader a:1", "current"];
+        events.are(&first).await;
+    }
+
+    proxy.cut();
+    let story = async {
+        at_b.are(&["down a:1", "leader b:1"]).await;
+        // Whoever asks the one that is cut off sees what there was.
+        assert_eq!(a.listed("db").await.unwrap(), before);
+        proxy.heal();
+        for events in [&mut at_a, &mut at_b] {
+            // What was missed comes at once, in an order of its own.
+            let mut next = BTreeSet::new();
+            while !next.contains("up a:1") {
+                next.insert(events.next().await);
+            }
+            assert!(!next.contains("down b:1"), "{next:?}");
+        }
+    };
+    let beats = async {
+        let mut beats = interval(BEAT);
+        loop {
+            beats.tick().await;
+            // Answered 503 if it is to be written while that is not possible.
+            let (path, body) = instance("db", "a:1", "");
+            a.send("PUT", &path, &body).await;
+            b.register("db", "b:1", "").await;
+        }
+    };
+    tokio::select! {
+        never = beats => never,
+        () = story => {}
+    }
+    let after = agree(&a, &b, "db", 2).await;
+    assert_eq!(after[0], before[1], "b:1 has its index, and leads");
+    assert!(after[1].1 > before[1].1, "{before:?} {after:?}");
+    first.stop().await;
     second.stop().await;
 }
 
@@ -142,8 +207,9 @@ async fn heartbeats_write_nothing() {
     }
     agree(&a, &b, "db", INSTANCES).await;
     // For longer than the leases of instances, at their replica and at the other.
-    let begun = Instant::now();
+    let (begun, mut beats) = (Instant::now(), interval(BEAT));
     while begun.elapsed() < TTL + TTL / 2 {
+        beats.tick().await;
         for addr in &addrs {
             a.register("db", addr, "").await;
             b.register("db", addr, "").await;
@@ -184,9 +250,10 @@ async fn while_the_api_server_is_away_reads_heartbeats_and_streams_go_on() {
 
     cluster.kill(Part::ApiServer).await;
     let (path, new) = instance("db", "new:1", "");
-    let begun = Instant::now();
+    let (begun, mut beats) = (Instant::now(), interval(BEAT));
     // Longer than the silence after which an instance goes.
     while begun.elapsed() < TTL + TTL / 2 {
+        beats.tick().await;
         a.register("db", "lives:1", "").await;
         assert_eq!(a.listed("db").await.unwrap().len(), 2);
         assert_eq!(a.leader("db").await.as_deref(), Ok("lives:1"));
@@ -212,7 +279,7 @@ async fn while_the_api_server_is_away_reads_heartbeats_and_streams_go_on() {
         events.are(&["up new:1"]).await;
     };
     tokio::select! {
-        never = a.keeps("db", &["lives:1"]) => never,
+        never = a.keeps("db", "lives:1") => never,
         () = mended => {}
     }
     replica.stop().await;
