@@ -82,3 +82,6 @@ pub mod time;
 pub mod upkeep;
 pub mod vouch;
 pub mod writeback;
+
+/// The client library of [services](discoverd), a crate of its own.
+pub use tunnel_registry_client as client;

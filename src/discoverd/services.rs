@@ -10,6 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use crate::backend::{Backend, Change, Revision, Write, WriteError};
+use crate::discoverd::engine::view::Summary;
 use crate::discoverd::engine::{ANSWER_WITHIN, Answer, Engine, Outcome, Request, Setup, Ticket};
 use crate::discoverd::event::Wanted;
 use crate::discoverd::hub::{Hub, Subscription};
@@ -181,6 +182,14 @@ impl Services {
         let mut inner = self.inner.lock();
         let present = inner.engine.present(name, wanted)?;
         inner.hub.subscribe(name, wanted, &present)
+    }
+
+    /// All services, by name.
+    ///
+    /// # Errors
+    /// As [`Engine::list`].
+    pub fn list(&self) -> Result<Vec<Summary>, Problem> {
+        self.inner.lock().engine.list()
     }
 
     /// The instances of a service, by index.

@@ -72,6 +72,29 @@ async fn a_service_and_its_instances() {
 }
 
 #[tokio::test]
+async fn all_services_are_listed_by_name() {
+    for env in Env::each(Plan::usual).await {
+        assert_eq!(env.done("GET", "/services", "").await, json!([]));
+        env.done("PUT", "/services/web", r#"{"leader_type":"manual"}"#)
+            .await;
+        env.done("PUT", "/services/db", "{}").await;
+        env.done("PUT", "/services/a", "{}").await;
+        for addr in ["b:1", "a:1"] {
+            env.register("db", addr, "x").await;
+        }
+        env.done("DELETE", "/services/a", "").await;
+        let leader = env.done("GET", "/services/db/leader", "").await;
+        let expected = json!([
+            { "service": "db", "leader_type": "oldest", "instances": 2, "leader": leader },
+            { "service": "web", "leader_type": "manual", "instances": 0 },
+        ]);
+        assert_eq!(env.done("GET", "/services", "").await, expected);
+        let wrong = env.fails("PUT", "/services", "{}").await;
+        assert_eq!(wrong, code(405, "validation_error"));
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_refused_with_its_code() {
     let env = Env::one(Plan::usual()).await;
     env.done("PUT", "/services/db", "{}").await;
@@ -142,7 +165,7 @@ async fn what_is_wrong_is_refused_with_its_code() {
     assert_eq!(failure(&answer), invalid);
     let verb = env.fails("POST", "/services/db", "{}").await;
     assert_eq!(verb, code(405, "validation_error"));
-    for path in ["/services", "/services/db/x", "/services/db/instances/x/y"] {
+    for path in ["/services/", "/services/db/x", "/services/db/instances/x/y"] {
         let nothing = env.fails("GET", path, "").await;
         assert_eq!(nothing, code(404, "object_not_found"), "{path}");
     }
