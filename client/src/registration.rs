@@ -26,7 +26,7 @@ const ORDERS: usize = 16;
 /// `.await` it to have the first registration made, or refused: what trying again
 /// does not mend (an unknown service, a wrong token) is an error then. Or
 /// [`start`](Register::start) it, to go on with whatever is next at once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "nothing is registered unless this is awaited or started"]
 pub struct Register {
     client: Client,
@@ -100,9 +100,13 @@ impl Register {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn start(self) -> Registration {
+        self.begin(State::Registering)
+    }
+
+    fn begin(self, state: State) -> Registration {
         let instance = self.instance.clone();
         let (orders, received) = mpsc::channel(ORDERS);
-        let (sender, state) = watch::channel(State::Registering);
+        let (sender, state) = watch::channel(state);
         let mut task = JoinSet::new();
         task.spawn(self.keep(sender, received));
         Registration {
@@ -116,39 +120,46 @@ impl Register {
     /// Until it is unregistered.
     async fn keep(mut self, state: watch::Sender<State>, mut orders: mpsc::Receiver<Order>) {
         let mut pauses = Pauses::default();
-        let mut asked: Option<oneshot::Sender<Result<(), Error>>> = None;
+        let mut pause = match *state.borrow() {
+            State::Registered => self.until_next(),
+            _ => Duration::ZERO,
+        };
         loop {
+            let asked = match timeout(pause, orders.recv()).await {
+                Err(_) => None,
+                Ok(None) => return,
+                Ok(Some(Order::Update(meta, asked))) => {
+                    self.instance.meta = meta;
+                    Some(asked)
+                }
+                // No heartbeat is under way that could come after it.
+                Ok(Some(Order::Unregister(asked))) => {
+                    let _gone = asked.send(self.end().await);
+                    return;
+                }
+            };
             let outcome = self.beat().await;
-            let pause = match &outcome {
+            let is = match &outcome {
                 Ok(()) => {
                     pauses = Pauses::default();
-                    shortened(self.every, JITTER, fastrand::f64())
+                    pause = self.until_next();
+                    State::Registered
                 }
-                Err(_) => pauses.next(fastrand::f64()).min(self.every),
-            };
-            let is = match &outcome {
-                Ok(()) => State::Registered,
-                Err(error) => State::Failing(error.clone()),
+                Err(error) => {
+                    pause = pauses.next(fastrand::f64()).min(self.every);
+                    State::Failing(error.clone())
+                }
             };
             self.report(&state, is);
-            if let Some(asked) = asked.take() {
+            if let Some(asked) = asked {
                 // Who has asked need not wait.
                 let _gone = asked.send(outcome);
             }
-            match timeout(pause, orders.recv()).await {
-                Err(_) => {}
-                Ok(None) => return,
-                Ok(Some(Order::Update(meta, sender))) => {
-                    self.instance.meta = meta;
-                    asked = Some(sender);
-                }
-                // No heartbeat is under way that could come after it.
-                Ok(Some(Order::Unregister(sender))) => {
-                    let _gone = sender.send(self.end().await);
-                    return;
-                }
-            }
         }
+    }
+
+    fn until_next(&self) -> Duration {
+        shortened(self.every, JITTER, fastrand::f64())
     }
 
     async fn beat(&self) -> Result<(), Error> {
@@ -205,9 +216,7 @@ impl IntoFuture for Register {
             }
             let (service, instance) = (&self.service, &self.instance);
             self.client.register_once(service, instance).await?;
-            let mut registration = self.start();
-            registration.registered().await?;
-            Ok(registration)
+            Ok(self.begin(State::Registered))
         }
         .boxed()
     }

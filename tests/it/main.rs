@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod client;
 mod crash;
 mod discoverd;
 mod ends;
