@@ -12,8 +12,8 @@ use crate::{Error, Instance, Watch};
 ///
 /// It stands on a [`Watch`] of the whole service, because that alone says when all was
 /// told, and ends as that does. While the registry cannot be heard it says nothing:
-/// whoever must know (an instance that acts as the leader only while it is one) watches
-/// the service itself, for [`Event::Lost`](crate::Event::Lost).
+/// an instance that acts only while it leads looks at
+/// [`Registration::states`](crate::Registration::states), too.
 #[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
 pub struct Leaders {

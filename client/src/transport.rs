@@ -291,3 +291,51 @@ fn reason(error: &legacy::Error) -> String {
 fn may_be_repeated(call: &Call, error: &Error) -> bool {
     error.is_temporary() && (call.again == Again::Always || error.is_unsent())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_done_is_not_done_again_where_that_matters() {
+        let call = |again| Call {
+            method: Method::PUT,
+            path: "/".into(),
+            body: Bytes::new(),
+            again,
+        };
+        let unreachable = Error::Unreachable {
+            servers: String::new(),
+            reason: String::new(),
+        };
+        let lost = Error::Lost {
+            server: String::new(),
+            reason: String::new(),
+        };
+        let late = Error::Late {
+            server: String::new(),
+            after: Duration::ZERO,
+        };
+        let refused = |status: u16, retry: bool| {
+            let body = format!(r#"{{"code":"unknown_error","message":"m","retry":{retry}}}"#);
+            Error::of_answer("", status.try_into().unwrap(), body.as_bytes())
+        };
+        for (error, always, never) in [
+            (unreachable, true, true),
+            (lost, true, false),
+            (late, true, false),
+            (refused(429, true), true, true),
+            // The store may take it yet.
+            (refused(503, true), true, false),
+            (refused(500, false), false, false),
+            (Error::Name(String::new()), false, false),
+        ] {
+            let may = |again| may_be_repeated(&call(again), &error);
+            assert_eq!(
+                (may(Again::Always), may(Again::Never)),
+                (always, never),
+                "{error:?}"
+            );
+        }
+    }
+}
