@@ -2,11 +2,11 @@
 //!
 //! A command makes calls through the [client library](tunnel_registry_client), and
 //! prints what it made of the answers. What is printed where is decided in
-//! [`output`] alone; what lines and tables look like, in plain functions.
+//! `output` alone; what lines and tables look like, in plain functions.
 //!
-//! - [`get`], [`watch`], [`leader`], [`register`], [`service`]: a command each.
-//! - [`child`]: the program that `register` runs.
-//! - [`problem`]: what went wrong, what to do, and with which code to exit.
+//! - `get`, `watch`, `leader`, `register`, `service`: a command each.
+//! - `child`: the program that `register` runs.
+//! - `problem`: what went wrong, what to do, and with which code to exit.
 //! - [`pages`]: completions and manual pages.
 
 mod child;

@@ -1,5 +1,10 @@
 //! Servers that break off, lie, or send too much.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in test functions, not in what those call"
+)]
+
 use std::time::Duration;
 
 use futures::StreamExt as _;

@@ -10,16 +10,27 @@ use tunnel_registry_client::LeaderType;
 
 use crate::args::values;
 
+const CODES: &str = "\
+Exit codes: 0; 1 it failed; 2 wrong usage; 3 not found, or nobody leads.";
+
+const REGISTER_CODES: &str = "\
+Exit codes: 0; 1 it failed; 2 wrong usage; 3 there is no such service. With a command, that
+command's own, 128 + its number when a signal ended it, and 126 or 127 when it was not started.";
+
 /// What to ask a running registry, or to have it do.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Client {
     /// Show the instances of a service, or all services
+    #[command(after_help = CODES)]
     Get(Get),
     /// Tell what happens to a service, until interrupted
+    #[command(after_help = CODES)]
     Watch(Watch),
     /// Show, follow or name the leader of a service
+    #[command(after_help = CODES)]
     Leader(Leader),
     /// Register an instance, and keep it registered until interrupted
+    #[command(after_help = REGISTER_CODES)]
     Register(Register),
     /// Make and remove services, and read and write their meta data
     #[command(subcommand)]
@@ -187,10 +198,13 @@ pub struct Register {
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Service {
     /// Make a service
+    #[command(after_help = CODES)]
     Create(Create),
     /// Remove a service with its instances
+    #[command(after_help = CODES)]
     Delete(Delete),
     /// Show or replace the meta data of a service
+    #[command(after_help = CODES)]
     Meta(Meta),
 }
 
