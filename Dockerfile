@@ -13,15 +13,18 @@ WORKDIR /src
 COPY scripts/static scripts/sbom scripts/
 RUN scripts/sbom --tool
 COPY Cargo.toml Cargo.lock ./
+COPY client/Cargo.toml client/
 # Without the targets that are not built here: tests and speed programs.
 RUN sed -i '/^\[\[/,/^$/d' Cargo.toml \
-    && mkdir src \
-    && echo '//! Nothing yet.' | tee build.rs src/lib.rs src/main.rs \
+    && mkdir src client/src \
+    && echo '//! Nothing yet.' | tee build.rs src/lib.rs src/main.rs client/src/lib.rs \
     && echo 'fn main() {}' | tee -a build.rs src/main.rs \
     && scripts/static release \
-    && cargo clean --release --package tunnel-registry --target-dir target/image
+    && cargo clean --release --package tunnel-registry --package tunnel-registry-client \
+        --target-dir target/image
 
 COPY LICENSE build.rs ./
+COPY client client
 COPY proto proto
 COPY src src
 ARG REVISION=unknown

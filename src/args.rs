@@ -1,8 +1,10 @@
 //! The command line and the environment. Reads no file and opens nothing.
 //!
 //! Every flag of `serve` and `controller` has an environment variable named after it:
-//! `--max-queue` is `TUNNEL_REGISTRY_MAX_QUEUE`. A flag wins over its variable.
+//! `--max-queue` is `TUNNEL_REGISTRY_MAX_QUEUE`. A flag wins over its variable. So have
+//! the flags by which the commands of a client find a registry.
 
+pub mod client;
 pub mod controller;
 pub mod gateway;
 pub mod kubernetes;
@@ -16,13 +18,16 @@ pub mod values;
 
 use std::env;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::server::auth::Tokens;
 
+pub use client::Client;
 pub use controller::Controller;
 pub use gateway::Gateways;
 pub use kubernetes::{Kubernetes, WatchPods};
@@ -45,6 +50,12 @@ pub enum Args {
     Healthcheck(Healthcheck),
     /// Print the custom resource definitions.
     Crd,
+    /// Ask a running registry for services, or have it do something.
+    Client(Box<Client>),
+    /// Print what a shell completes command lines with.
+    Completions(Shell),
+    /// Print the manual page, or write all of them into a folder.
+    Man(Option<PathBuf>),
 }
 
 /// What `healthcheck` is told.
@@ -81,14 +92,8 @@ pub struct Healthcheck {
 /// Kubernetes sets variables for a Service called `tunnel-registry`; those are
 /// not meant.
 pub fn misspelt(names: impl Iterator<Item = String>) -> Vec<String> {
-    let command = Cli::command();
-    let known: Vec<String> = command
-        .get_subcommands()
-        .chain([&command])
-        .flat_map(clap::Command::get_arguments)
-        .filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()))
-        .chain([TOKEN_VARIABLE.to_owned()])
-        .collect();
+    let mut known = vec![TOKEN_VARIABLE.to_owned()];
+    collect_variables(&Cli::command(), &mut known);
     names
         .filter(|name| match name.strip_prefix("TUNNEL_REGISTRY_") {
             None => false,
@@ -102,6 +107,21 @@ pub fn misspelt(names: impl Iterator<Item = String>) -> Vec<String> {
             }
         })
         .collect()
+}
+
+/// The variables of a command and of those below it.
+fn collect_variables(command: &clap::Command, variables: &mut Vec<String>) {
+    let arguments = command.get_arguments().filter_map(clap::Arg::get_env);
+    variables.extend(arguments.map(|name| name.to_string_lossy().into_owned()));
+    for below in command.get_subcommands() {
+        collect_variables(below, variables);
+    }
+}
+
+/// The command line, for what is made of its description.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 #[derive(Debug, Parser)]
@@ -134,7 +154,26 @@ enum Command {
     Healthcheck(Healthcheck),
     /// Print the custom resource definitions for Kubernetes, as YAML
     Crd,
+    #[command(flatten)]
+    Client(Box<Client>),
+    /// Print what a shell completes command lines with
+    #[command(after_long_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write those of all commands into a folder
+    Man {
+        /// The folder, such as /usr/local/share/man/man1
+        folder: Option<PathBuf>,
+    },
 }
+
+const COMPLETIONS_HELP: &str = "\
+For one session:            source <(tunnel-registry completions bash)
+bash, for good:             tunnel-registry completions bash > ~/.local/share/bash-completion/completions/tunnel-registry
+zsh, in a folder of fpath:  tunnel-registry completions zsh > ~/.zfunc/_tunnel-registry
+fish:                       tunnel-registry completions fish > ~/.config/fish/completions/tunnel-registry.fish";
 
 const AFTER_HELP: &str = "\
 Environment only:
@@ -183,6 +222,15 @@ impl Args {
             Some(Command::Healthcheck(healthcheck)) => return Ok(Self::Healthcheck(healthcheck)),
             Some(Command::Controller(controller)) => return Ok(Self::Controller(controller)),
             Some(Command::Crd) => return Ok(Self::Crd),
+            Some(Command::Client(mut client)) => {
+                if let Some(tokens) = tokens {
+                    let taken = client.connection_mut().take(&tokens.to_string_lossy());
+                    taken.map_err(|text| command.error(ErrorKind::ValueValidation, text))?;
+                }
+                return Ok(Self::Client(client));
+            }
+            Some(Command::Completions { shell }) => return Ok(Self::Completions(shell)),
+            Some(Command::Man { folder }) => return Ok(Self::Man(folder)),
             Some(Command::Serve(serve)) => serve,
             None => Box::new(cli.serve),
         };

@@ -40,6 +40,8 @@
 //!   the store was there, [`pods`] knows which pods run, go or are gone.
 //! - **Kubernetes**: [`kubernetes`] is how the API server is reached, watched and
 //!   understood; [`resources`] are the records as its objects.
+//! - **The command line of a client** ([`cli`]) asks a running registry, through the
+//!   [`client`] library.
 //! - **What stands in the way** is told once, not with every attempt: [`causes`].
 //!
 //! [`record`] and [`lease`] are the words that all of them speak; only
@@ -55,6 +57,7 @@ pub mod backend;
 pub mod causes;
 #[cfg(test)]
 mod chart;
+pub mod cli;
 pub mod contact;
 pub mod controller;
 pub mod discoverd;
@@ -75,10 +78,15 @@ pub mod resources;
 pub mod run;
 pub mod server;
 pub mod session;
+pub mod signals;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
+pub mod table;
 pub mod telemetry;
 pub mod time;
 pub mod upkeep;
 pub mod vouch;
 pub mod writeback;
+
+/// The client library of [services](discoverd), a crate of its own.
+pub use tunnel_registry_client as client;

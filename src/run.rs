@@ -7,12 +7,12 @@ mod pulse;
 mod serve;
 mod services;
 mod sessions;
-mod signals;
 mod store;
 pub mod supervisor;
 
 use std::error::Error;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tracing::{Level, error, info, warn};
 
 use crate::args::{self, Args, Controller, Serve};
+use crate::cli::{self, pages};
 use crate::healthcheck;
 use crate::resources;
 use crate::telemetry;
@@ -40,6 +41,9 @@ pub fn run(args: &Args) -> ExitCode {
         Args::Controller(args) => control_until_ended(args),
         Args::Healthcheck(what) => ask(what),
         Args::Crd => print_definitions(),
+        Args::Client(args) => be_client(args),
+        Args::Completions(shell) => print(&pages::completions(*shell)),
+        Args::Man(folder) => print_manual(folder.as_deref()),
     };
     code.unwrap_or_else(|error| {
         report(&*error);
@@ -58,8 +62,35 @@ fn ask(what: &crate::args::Healthcheck) -> Result<ExitCode, StartError> {
 
 fn print_definitions() -> Result<ExitCode, StartError> {
     let text = resources::definitions_in_yaml()?;
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    print(text.as_bytes())
+}
+
+fn print_manual(folder: Option<&Path>) -> Result<ExitCode, StartError> {
+    match folder {
+        None => print(&pages::manual()?),
+        Some(folder) => {
+            let written = pages::write_manual(folder);
+            written.map_err(|error| format!("{}: {error}", folder.display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn print(text: &[u8]) -> Result<ExitCode, StartError> {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        // Whoever read it has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn be_client(args: &args::Client) -> Result<ExitCode, StartError> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let code = runtime.block_on(cli::run(args));
+    // A name that is being looked up does not hold the process up.
+    runtime.shutdown_background();
+    Ok(code)
 }
 
 fn serve_until_ended(args: &Serve) -> Result<ExitCode, StartError> {
@@ -120,8 +151,9 @@ fn report(error: &dyn Error) {
 
 #[cfg(test)]
 mod tests {
-    use super::supervisor::{Failure, Signal};
+    use super::supervisor::Failure;
     use super::*;
+    use crate::signals::Signal;
 
     #[test]
     fn the_exit_code_tells_how_it_ended() {

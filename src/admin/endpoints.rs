@@ -10,12 +10,11 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 
-use crate::admin::list::{
-    Format, PAGE, ago, json, or_none, printable, refused, table, table_limit,
-};
+use crate::admin::list::{Format, PAGE, ago, json, refused, table_limit};
 use crate::admin::{Admin, JSON, TEXT};
 use crate::listing::{Filter, Health, Listing, Row};
 use crate::record::EndpointKey;
+use crate::table::{or_none, printable, table};
 
 /// What is asked for.
 #[derive(Clone, Debug, Default, Deserialize)]

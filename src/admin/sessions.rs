@@ -12,9 +12,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::admin::list::{
-    Format, PAGE, ago, json, or_none, printable, refused, table, table_limit,
-};
+use crate::admin::list::{Format, PAGE, ago, json, refused, table_limit};
 use crate::admin::{Admin, JSON, TEXT};
 use crate::session::SessionKey;
 use crate::session::engine::view::{Listed, State as Life};
@@ -22,6 +20,7 @@ use crate::session::header::Header;
 use crate::session::options::Options;
 use crate::session::record::Routes;
 use crate::session::served::age;
+use crate::table::{or_none, printable, table};
 
 /// Why no sessions can be listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

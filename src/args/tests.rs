@@ -107,6 +107,8 @@ fn variables_that_are_misspelt_are_found() {
         "TUNNEL_REGISTRY_MAX_ENDPOINT",
         "TUNNEL_REGISTRY_TOKEN",
         "TUNNEL_REGISTRY_MAX_ENDPOINTS",
+        "TUNNEL_REGISTRY_SERVER",
+        "TUNNEL_REGISTRY_CA_FILE",
         "TUNNEL_REGISTRY_SERVICE_HOST",
         "TUNNEL_REGISTRY_PORT_8000_TCP_ADDR",
         "TUNNEL_REGISTRY_ADMIN_SERVICE_PORT",
@@ -188,6 +190,82 @@ fn wrong_values_are_refused_with_how_they_should_be() {
     }
 }
 
+fn client(line: &str) -> Client {
+    match parse(line) {
+        Ok(Args::Client(client)) => *client,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_client_is_told_what_to_ask_and_whom() {
+    match client("get db -o json --server http://a,http://b --timeout 1s") {
+        Client::Get(get) => {
+            assert_eq!(get.service.as_deref(), Some("db"));
+            assert_eq!(get.output, client::Listing::Json);
+            assert_eq!(get.connection.server, "http://a,http://b");
+            assert_eq!(get.connection.timeout, Duration::from_secs(1));
+        }
+        other => panic!("{other:?}"),
+    }
+    let get = client("get");
+    assert_eq!(get.connection().server, "http://127.0.0.1:8000");
+    assert!(
+        matches!(client("leader db --set h:1"), Client::Leader(leader) if leader.set.is_some())
+    );
+    let line = "register db h:1 --meta a=b --meta c= --create -- run --meta x";
+    match client(line) {
+        Client::Register(register) => {
+            let meta = [("a".into(), "b".into()), ("c".into(), String::new())];
+            assert_eq!(register.meta, meta);
+            assert_eq!(register.create.unwrap().to_string(), "oldest");
+            assert_eq!(register.command, ["run", "--meta", "x"]);
+        }
+        other => panic!("{other:?}"),
+    }
+    for (line, mend) in [
+        ("watch", "<SERVICE>"),
+        ("leader db --watch --set h:1", "cannot be used with"),
+        ("register db", "<ADDR>"),
+        ("register db h:1 --meta zone", "NAME=TEXT, such as zone=b"),
+        (
+            "register db h:1 --create=newest",
+            "must be oldest or manual",
+        ),
+        (
+            "service create db --leader first",
+            "must be oldest or manual",
+        ),
+        ("service meta db --set {", "must be JSON"),
+        ("service meta db --index 1", "--set"),
+        ("get --client-cert c.pem", "--client-key"),
+        ("get --listen [::]:80", "unexpected argument"),
+        ("completions tcsh", "bash"),
+    ] {
+        let error = parse(line).unwrap_err();
+        assert!(error.contains(mend), "{line}: {error}");
+    }
+}
+
+#[test]
+fn a_client_sends_the_first_token_and_does_not_show_it() {
+    let with = |words: &[&str]| {
+        let words = ["tunnel-registry"].iter().chain(words).map(OsString::from);
+        Args::try_parse(words, Some(" first-token, two".into()))
+    };
+    let args = with(&["get"]).unwrap();
+    assert!(!format!("{args:?}").contains("first-token"), "{args:?}");
+    match args {
+        Args::Client(client) => {
+            let token = client.connection().token.as_ref().unwrap();
+            assert_eq!(token.0, "first-token");
+        }
+        other => panic!("{other:?}"),
+    }
+    let error = with(&["get", "--token-file", "f"]).unwrap_err();
+    assert!(error.to_string().contains("not both"), "{error}");
+}
+
 /// The flags of a command, without clap's own.
 fn flags(command: &Command) -> impl Iterator<Item = &clap::Arg> {
     command
@@ -210,6 +288,16 @@ fn every_flag_has_a_variable_that_is_named_after_it() {
         }
     }
     assert_eq!(seen, 2 * 47 + 12, "both ways to serve have all flags");
+    let registry = |flag: &&clap::Arg| flag.get_help_heading() == Some("Registry");
+    for command in ["get", "watch", "leader", "register"] {
+        let flags: Vec<_> = flags(subcommand(command)).filter(registry).collect();
+        assert_eq!(flags.len(), 6, "{command}");
+        for flag in flags {
+            let long = flag.get_long().unwrap();
+            let variable = format!("TUNNEL_REGISTRY_{}", long.replace('-', "_").to_uppercase());
+            assert_eq!(flag.get_env().unwrap(), &*variable, "--{long}");
+        }
+    }
     for flag in flags(cli.find_subcommand("healthcheck").unwrap()) {
         let variable = match flag.get_long().unwrap() {
             "admin" => "TUNNEL_REGISTRY_ADMIN_LISTEN".into(),

@@ -19,12 +19,13 @@ use http::{HeaderMap, HeaderValue, Method, Response};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::discoverd::engine::view::Summary;
 use crate::discoverd::engine::{self, Done, Outcome};
 use crate::discoverd::event::{Audience, SentMeta, Wanted};
 use crate::discoverd::instance::InstanceId;
 use crate::discoverd::name::ServiceName;
 use crate::discoverd::problem::Problem;
-use crate::discoverd::record::Shown;
+use crate::discoverd::record::{InstanceRecord, LeaderType, Shown};
 use crate::discoverd::services::Services;
 use crate::discoverd::tunnels::Tunnels;
 use crate::server::Lasting;
@@ -58,6 +59,27 @@ type Answer = Result<Response<Body>, Problem>;
 type Kept = Option<Extension<Lasting>>;
 type Names<T> = Result<Path<T>, PathRejection>;
 
+/// A service in the list of all, which discoverd does not have.
+#[derive(Serialize)]
+struct SentService<'a> {
+    service: &'a ServiceName,
+    leader_type: LeaderType,
+    instances: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader: Option<Shown<'a>>,
+}
+
+impl<'a> SentService<'a> {
+    fn new(summary: &'a Summary) -> Self {
+        Self {
+            service: &summary.record.name,
+            leader_type: summary.record.leader_type,
+            instances: summary.instances,
+            leader: summary.leader.as_deref().map(InstanceRecord::shown),
+        }
+    }
+}
+
 /// Whether a path is the API's.
 #[must_use]
 pub fn is_its_path(path: &str) -> bool {
@@ -68,6 +90,7 @@ pub fn is_its_path(path: &str) -> bool {
 pub fn router(config: Config) -> Router {
     Router::new()
         .route("/ping", get(ping))
+        .route("/services", get(list))
         .route("/services/{service}", get(watch).put(create).delete(remove))
         .route("/services/{service}/meta", get(meta).put(set_meta))
         .route("/services/{service}/instances", get(instances))
@@ -92,6 +115,15 @@ pub fn router_of_nothing() -> Router {
 
 async fn ping() -> Response<Body> {
     Response::new(Body::empty())
+}
+
+async fn list(State(api): Api) -> Response<Body> {
+    answer(async {
+        let all = api.services.list()?;
+        let all: Vec<SentService<'_>> = all.iter().map(SentService::new).collect();
+        json(&all)
+    })
+    .await
 }
 
 async fn create(State(api): Api, names: Names<String>, request: Request) -> Response<Body> {

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use crate::backend::{Backend, Change, Revision, Write, WriteError};
+use crate::discoverd::engine::view::Summary;
 use crate::discoverd::engine::{ANSWER_WITHIN, Answer, Engine, Outcome, Request, Setup, Ticket};
 use crate::discoverd::event::{Audience, Event, What};
 use crate::discoverd::hub::{Hub, Subscription};
@@ -291,6 +292,14 @@ impl Services {
                 None => self.held_back.notified().await,
             }
         }
+    }
+
+    /// All services, by name.
+    ///
+    /// # Errors
+    /// As [`Engine::list`].
+    pub fn list(&self) -> Result<Vec<Summary>, Problem> {
+        self.inner.lock().engine.list()
     }
 
     /// The instances of a service, by index.

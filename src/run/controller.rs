@@ -24,10 +24,10 @@ use crate::metrics::gateway::Routed;
 use crate::run::parts::process;
 use crate::run::pulse::Pulse;
 use crate::run::serve::endless;
-use crate::run::signals::signals;
 use crate::run::store::host_name;
 use crate::run::supervisor::{Ended, Phase, Supervisor};
 use crate::run::{StartError, warn_of_misspelt};
+use crate::signals::signals;
 use crate::time::Now;
 
 /// How long giving up the leader's Lease may take.

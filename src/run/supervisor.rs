@@ -10,38 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-/// A request of the system that the process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// `SIGINT`, as from Ctrl-C.
-    Interrupt,
-    /// `SIGTERM`.
-    Terminate,
-    /// `SIGHUP`, as when the terminal closes.
-    Hangup,
-}
-
-impl Signal {
-    /// The exit code of a process that this signal ended: 128 + its number.
-    #[must_use]
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Interrupt => 130,
-            Self::Terminate => 143,
-            Self::Hangup => 129,
-        }
-    }
-}
-
-impl fmt::Display for Signal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Interrupt => "SIGINT",
-            Self::Terminate => "SIGTERM",
-            Self::Hangup => "SIGHUP",
-        })
-    }
-}
+use crate::signals::Signal;
 
 /// A task that failed, or ended before it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod client;
 /// The tests that every store has.
 #[path = "../../src/backend/contract.rs"]
 mod contract;

@@ -7,7 +7,7 @@ use crate::discoverd::engine::Engine;
 use crate::discoverd::event::{Event, Wanted, What};
 use crate::discoverd::name::ServiceName;
 use crate::discoverd::problem::Problem;
-use crate::discoverd::record::{InstanceRecord, ServiceMeta};
+use crate::discoverd::record::{InstanceRecord, ServiceMeta, ServiceRecord};
 use crate::map::Set;
 
 /// What is counted.
@@ -19,7 +19,44 @@ pub struct Counts {
     pub given_up: u64,
 }
 
+/// A service in the list of all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The service.
+    pub record: Arc<ServiceRecord>,
+    /// How many instances it has.
+    pub instances: usize,
+    /// Who leads it.
+    pub leader: Option<Arc<InstanceRecord>>,
+}
+
 impl Engine {
+    /// All services, by name.
+    ///
+    /// # Errors
+    /// When nobody knows yet.
+    pub fn list(&self) -> Result<Vec<Summary>, Problem> {
+        if !self.is_ready() {
+            return Err(Problem::NotReady);
+        }
+        let services = self.services.values();
+        let mut all: Vec<Summary> = services
+            .filter_map(|service| {
+                let shown = |id| service.shown(id).cloned();
+                let instances = service.order.iter();
+                Some(Summary {
+                    record: Arc::clone(service.record()?),
+                    instances: instances
+                        .filter(|(_, id)| service.shown(*id).is_some())
+                        .count(),
+                    leader: service.leader.and_then(shown),
+                })
+            })
+            .collect();
+        all.sort_by(|one, other| one.record.name.cmp(&other.record.name));
+        Ok(all)
+    }
+
     /// The instances of a service, by index.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::testenv::{TUNNEL, service};
 
 on_every_store! {
     a_service_and_its_instances
+    all_services_are_listed_by_name
     what_is_wrong_is_refused_with_its_code
     meta_data_is_compared_and_swapped
     a_manual_leader_is_named_and_may_be_absent
@@ -76,6 +77,27 @@ async fn a_service_and_its_instances(place: Place) {
     );
     env.done("PUT", "/services/db", "{}").await;
     assert!(env.addrs("db").await.is_empty());
+}
+
+async fn all_services_are_listed_by_name(place: Place) {
+    let env = Env::on(place, Plan::usual()).await;
+    assert_eq!(env.done("GET", "/services", "").await, json!([]));
+    env.done("PUT", "/services/web", r#"{"leader_type":"manual"}"#)
+        .await;
+    env.done("PUT", "/services/db", "{}").await;
+    env.done("PUT", "/services/a", "{}").await;
+    for addr in ["b:1", "a:1"] {
+        env.register("db", addr, "x").await;
+    }
+    env.done("DELETE", "/services/a", "").await;
+    let leader = env.done("GET", "/services/db/leader", "").await;
+    let expected = json!([
+        { "service": "db", "leader_type": "oldest", "instances": 2, "leader": leader },
+        { "service": "web", "leader_type": "manual", "instances": 0 },
+    ]);
+    assert_eq!(env.done("GET", "/services", "").await, expected);
+    let wrong = env.fails("PUT", "/services", "{}").await;
+    assert_eq!(wrong, code(405, "validation_error"));
 }
 
 async fn what_is_wrong_is_refused_with_its_code(place: Place) {
@@ -148,7 +170,7 @@ async fn what_is_wrong_is_refused_with_its_code(place: Place) {
     assert_eq!(failure(&answer), invalid);
     let verb = env.fails("POST", "/services/db", "{}").await;
     assert_eq!(verb, code(405, "validation_error"));
-    for path in ["/services", "/services/db/x", "/services/db/instances/x/y"] {
+    for path in ["/services/", "/services/db/x", "/services/db/instances/x/y"] {
         let nothing = env.fails("GET", path, "").await;
         assert_eq!(nothing, code(404, "object_not_found"), "{path}");
     }
