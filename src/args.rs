@@ -4,6 +4,7 @@
 //! `--max-queue` is `TUNNEL_REGISTRY_MAX_QUEUE`. A flag wins over its variable.
 
 pub mod controller;
+pub mod dns;
 pub mod gateway;
 pub mod kubernetes;
 pub mod serve;
@@ -23,6 +24,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::server::auth::Tokens;
 
 pub use controller::Controller;
+pub use dns::Dns;
 pub use gateway::Gateways;
 pub use kubernetes::{Kubernetes, WatchPods};
 pub use serve::{Access, Limits, Listening, Logs, Serve, Times};

@@ -1,6 +1,7 @@
 //! The only wiring: from the command line to a process that runs and ends.
 
 mod controller;
+mod dns;
 mod files;
 mod parts;
 mod pulse;
@@ -65,7 +66,8 @@ fn print_definitions() -> Result<ExitCode, StartError> {
 fn serve_until_ended(args: &Serve) -> Result<ExitCode, StartError> {
     telemetry::start(&args.logs.log_level, args.logs.log_format)?;
     let connections = args.limits.max_connections;
-    files::allow_many(connections.saturating_add(args.session.connections()));
+    let connections = connections.saturating_add(args.session.connections());
+    files::allow_many(connections.saturating_add(args.dns.connections()));
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(serve::serve(args));
     end(runtime, ended)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 
-use crate::args::{Kubernetes, Session, Store, values};
+use crate::args::{Dns, Kubernetes, Session, Store, values};
 use crate::lease::Timing;
 use crate::registry;
 use crate::server;
@@ -41,6 +41,9 @@ pub struct Serve {
     /// How it takes proxy sessions.
     #[command(flatten)]
     pub session: Session,
+    /// How it answers over DNS.
+    #[command(flatten)]
+    pub dns: Dns,
     /// How much it takes.
     #[command(flatten)]
     pub limits: Limits,

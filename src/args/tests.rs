@@ -209,7 +209,7 @@ fn every_flag_has_a_variable_that_is_named_after_it() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 2 * 45 + 12, "both ways to serve have all flags");
+    assert_eq!(seen, 2 * 50 + 12, "both ways to serve have all flags");
     for flag in flags(cli.find_subcommand("healthcheck").unwrap()) {
         let variable = match flag.get_long().unwrap() {
             "admin" => "TUNNEL_REGISTRY_ADMIN_LISTEN".into(),
