@@ -12,6 +12,7 @@ pub mod session;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
 pub mod values;
 
 use std::env;
@@ -30,6 +31,7 @@ pub use kubernetes::{Kubernetes, WatchPods};
 pub use serve::{Access, Limits, Listening, Logs, Serve, Times};
 pub use session::Session;
 pub use store::Store;
+pub use transfer::{Export, Import};
 
 /// The variable that holds tokens. It has no flag: a command line is public.
 pub const TOKEN_VARIABLE: &str = "TUNNEL_REGISTRY_TOKEN";
@@ -45,6 +47,10 @@ pub enum Args {
     Healthcheck(Healthcheck),
     /// Print the custom resource definitions.
     Crd,
+    /// Write what a store holds to a file.
+    Export(Box<Export>),
+    /// Put such a file, or what the peer has, into a store.
+    Import(Box<Import>),
 }
 
 /// What `healthcheck` is told.
@@ -134,6 +140,10 @@ enum Command {
     Healthcheck(Healthcheck),
     /// Print the custom resource definitions for Kubernetes, as YAML
     Crd,
+    /// Write what a store holds to a file, to be moved to another store
+    Export(Box<Export>),
+    /// Put what `export` wrote, or the tunnels of gost-plugins' Redis, into a store
+    Import(Box<Import>),
 }
 
 const AFTER_HELP: &str = "\
@@ -183,6 +193,8 @@ impl Args {
             Some(Command::Healthcheck(healthcheck)) => return Ok(Self::Healthcheck(healthcheck)),
             Some(Command::Controller(controller)) => return Ok(Self::Controller(controller)),
             Some(Command::Crd) => return Ok(Self::Crd),
+            Some(Command::Export(export)) => return Ok(Self::Export(export)),
+            Some(Command::Import(import)) => return Ok(Self::Import(import)),
             Some(Command::Serve(serve)) => serve,
             None => Box::new(cli.serve),
         };

@@ -40,6 +40,7 @@
 //!   the store was there, [`pods`] knows which pods run, go or are gone.
 //! - **Kubernetes**: [`kubernetes`] is how the API server is reached, watched and
 //!   understood; [`resources`] are the records as its objects.
+//! - **Moving** between stores, and from the peer's Redis: [`transfer`].
 //! - **What stands in the way** is told once, not with every attempt: [`causes`].
 //!
 //! [`record`] and [`lease`] are the words that all of them speak; only
@@ -79,6 +80,7 @@ pub mod session;
 pub mod simulation;
 pub mod telemetry;
 pub mod time;
+pub mod transfer;
 pub mod upkeep;
 pub mod vouch;
 pub mod writeback;

@@ -11,6 +11,7 @@ mod sessions;
 mod signals;
 mod store;
 pub mod supervisor;
+mod transfer;
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -41,6 +42,8 @@ pub fn run(args: &Args) -> ExitCode {
         Args::Controller(args) => control_until_ended(args),
         Args::Healthcheck(what) => ask(what),
         Args::Crd => print_definitions(),
+        Args::Export(args) => transfer::export(args),
+        Args::Import(args) => transfer::import(args),
     };
     code.unwrap_or_else(|error| {
         report(&*error);

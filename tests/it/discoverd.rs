@@ -2,6 +2,6 @@
 
 mod api;
 mod dns;
-mod env;
+pub mod env;
 mod program;
 mod streams;

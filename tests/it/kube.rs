@@ -9,7 +9,7 @@ mod chart;
 mod cluster;
 mod controller;
 mod deeds;
-mod env;
+pub mod env;
 mod faults;
 mod garbage;
 mod gateway;
