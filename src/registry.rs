@@ -307,14 +307,13 @@ impl Registry {
     }
 
     /// Those of `holders` that certainly maintain nothing now: replicas whose
-    /// leases were given up or have run out.
+    /// leases were given up, have run out, or failed to appear.
     #[must_use]
-    pub fn run_out(&self, mut holders: Set<Arc<str>>) -> Set<Arc<str>> {
-        if !holders.is_empty() {
-            let inner = self.inner.lock();
-            holders.retain(|holder| inner.core.replicas.has_run_out(holder));
+    pub fn run_out(&self, holders: Set<Arc<str>>) -> Set<Arc<str>> {
+        match holders.is_empty() {
+            true => holders,
+            false => self.inner.lock().core.run_out(holders),
         }
-        holders
     }
 
     /// How many nodes have endpoints.
