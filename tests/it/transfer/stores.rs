@@ -232,7 +232,7 @@ async fn to_kubernetes_and_back() {
     let (net, folder) = (Net::take(), folder());
     let at = folder.path();
     let registry = on(net, at, "old.redb").start().await;
-    fill(&registry).await;
+    let sid = fill(&registry).await;
     registry.stop().await;
     run(at, "export --store file:old.redb all.jsonl")
         .await
@@ -267,6 +267,27 @@ async fn to_kubernetes_and_back() {
             (None, 600)
         );
     }
+    // A replica serves it, and holds what it hears.
+    let mut setup = on(net, at, "");
+    setup.store = Some("kubernetes".into());
+    setup.environment = vec![("KUBECONFIG", kubeconfig.clone().into())];
+    let flags = format!("--namespace {} --watch-pods off", env.namespace);
+    let registry = setup.flags(&flags).start().await;
+    let sd = Sd::new(Protocol::Grpc, registry.setup.listen);
+    assert_eq!(sd.get(&connector(1).name).await.unwrap(), [connector(1)]);
+    sd.renew(&connector(1)).await.unwrap();
+    let mut client = Client::at(registry.setup.sessions.unwrap()).await;
+    client.gets(&format!("RECONNECT|{sid}"), "OK").await;
+    client.gets(&format!("VALIDATE|{sid}"), "OK").await;
+    until("the one that was heard is held", async || {
+        let objects = env.endpoints().list(&Default::default()).await.unwrap();
+        let records = objects.iter().map(|object| object.to_record().unwrap());
+        let held = records.filter(|record| record.lease.is_held()).count();
+        (held == 1).then_some(())
+    })
+    .await;
+    registry.stop().await;
+
     let done = run_there("export back.jsonl").await;
     done.well("exported 3 endpoints, 1 sessions, no services (this store keeps none)");
     run(at, "import --store file:new.redb back.jsonl")
