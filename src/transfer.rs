@@ -5,7 +5,7 @@
 //! no tunnel until its client connects anew. What is moved is therefore everything
 //! that somebody announced; replicas' own leases are not.
 //!
-//! - [`format`]: the file, as text. [`plan`]: what becomes of each record in the
+//! - [`mod@format`]: the file, as text. [`plan`]: what becomes of each record in the
 //!   store that it is put into, and who holds it there. [`peer`]: the peer's
 //!   entries as endpoints. All three are pure.
 //! - [`store`] reads and writes stores; [`redis`] reads Redis.

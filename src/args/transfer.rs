@@ -63,8 +63,9 @@ pub struct Import {
         conflicts_with = "redis"
     )]
     pub file: Option<PathBuf>,
-    /// Read the tunnels of today's peer (gost-plugins sd) from its Redis: redis://[USER][:PASSWORD@]HOST[:PORT][/DB]
+    /// Read the tunnels of today's peer (gost-plugins sd) from its Redis, as redis://USER:PASSWORD@HOST:PORT/DB
     ///
+    /// Only the host must be there.    ///
     /// Nothing is written there. Everyone on the machine can read a command line:
     /// with a password, use the variable.
     #[arg(

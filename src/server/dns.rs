@@ -1,5 +1,5 @@
 //! The listener for DNS, over UDP and TCP at one address: what comes is answered
-//! by [`reply`](crate::discoverd::dns::reply).
+//! by [`reply()`].
 //!
 //! It is our own and not `hickory-server`'s, which starts a task for each datagram
 //! and accepts connections without a bound. Here one task answers the datagrams of

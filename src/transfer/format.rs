@@ -103,7 +103,7 @@ pub fn write(out: &mut impl Write, records: &[Record], now: Timestamp) -> io::Re
     out.flush()
 }
 
-/// Reads everything that [`write`] wrote.
+/// Reads everything that [`write()`] wrote.
 ///
 /// # Errors
 /// When any of it cannot be read.
@@ -217,7 +217,7 @@ mod tests {
     fn what_was_cut_off_yields_nothing() {
         let text = text(&all());
         for cut in 0..text.len() - 1 {
-            assert!(read(&mut text[..cut].as_bytes()).is_err(), "{cut}");
+            assert!(read(&mut &text.as_bytes()[..cut]).is_err(), "{cut}");
         }
         let (first, rest) = text.split_once('\n').unwrap();
         let without = rest.split_inclusive('\n').skip(1).collect::<String>();

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use redis::{Client, ConnectionAddr, IntoConnectionInfo as _};
+use redis::{Client, Connection, ConnectionAddr, IntoConnectionInfo as _, RedisResult};
 
 use crate::transfer::MAX_RECORDS;
 use crate::transfer::peer::Entry;
@@ -77,6 +77,9 @@ impl PartialEq for RedisUrl {
 
 impl Eq for RedisUrl {}
 
+/// A field of a hash, and what is in it.
+type Field = (Vec<u8>, Vec<u8>);
+
 /// Reads every field of every hash whose key begins with `prefix`. Other keys are
 /// passed over: the peer's other plugins keep theirs in the same place. The calling
 /// thread waits for it.
@@ -88,42 +91,17 @@ pub fn read(url: &RedisUrl, prefix: &str) -> Result<Vec<Entry>, RedisError> {
         at: url.to_string(),
         error,
     };
-    let mut connection = url.0.get_connection_with_timeout(WITHIN).map_err(failed)?;
-    connection.set_read_timeout(Some(WITHIN)).map_err(failed)?;
-    connection.set_write_timeout(Some(WITHIN)).map_err(failed)?;
+    let mut connection = connect(url).map_err(failed)?;
     // A scan may tell the same twice.
     let mut found = BTreeMap::new();
     let pattern = pattern(prefix);
-    let mut keys = Cursor::default();
-    while !keys.is_over {
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(keys.at)
-            .arg("MATCH")
-            .arg(&pattern)
-            .arg("COUNT")
-            .arg(BATCH);
-        let (next, some): (u64, Vec<Vec<u8>>) = scan.query(&mut connection).map_err(failed)?;
-        keys.go_on(next);
-        let mut types = redis::pipe();
-        for key in &some {
-            types.cmd("TYPE").arg(key);
-        }
-        let types: Vec<String> = match some.is_empty() {
-            true => Vec::new(),
-            false => types.query(&mut connection).map_err(failed)?,
-        };
-        for (key, kind) in some.into_iter().zip(types) {
-            if kind != "hash" {
-                continue;
-            }
-            let mut fields = Cursor::default();
-            while !fields.is_over {
-                let mut scan = redis::cmd("HSCAN");
-                scan.arg(&key).arg(fields.at).arg("COUNT").arg(BATCH);
-                let (next, some): (u64, Vec<(Vec<u8>, Vec<u8>)>) =
-                    scan.query(&mut connection).map_err(failed)?;
-                fields.go_on(next);
-                for (field, value) in some {
+    let mut cursor = Cursor::default();
+    while !cursor.is_over {
+        let keys = hashes(&mut connection, &pattern, &mut cursor).map_err(failed)?;
+        for key in keys {
+            let mut cursor = Cursor::default();
+            while !cursor.is_over {
+                for (field, value) in fields(&mut connection, &key, &mut cursor).map_err(failed)? {
                     found.insert((key.clone(), field), value);
                 }
                 if found.len() > MAX_RECORDS {
@@ -138,6 +116,47 @@ pub fn read(url: &RedisUrl, prefix: &str) -> Result<Vec<Entry>, RedisError> {
         value,
     };
     Ok(found.into_iter().map(entry).collect())
+}
+
+fn connect(url: &RedisUrl) -> RedisResult<Connection> {
+    let connection = url.0.get_connection_with_timeout(WITHIN)?;
+    connection.set_read_timeout(Some(WITHIN))?;
+    connection.set_write_timeout(Some(WITHIN))?;
+    Ok(connection)
+}
+
+/// The next keys of a pattern that are hashes.
+fn hashes(
+    connection: &mut Connection,
+    pattern: &str,
+    cursor: &mut Cursor,
+) -> RedisResult<Vec<Vec<u8>>> {
+    let mut scan = redis::cmd("SCAN");
+    scan.arg(cursor.at).arg("MATCH").arg(pattern);
+    let (next, keys): (u64, Vec<Vec<u8>>) = scan.arg("COUNT").arg(BATCH).query(connection)?;
+    cursor.go_on(next);
+    if keys.is_empty() {
+        return Ok(keys);
+    }
+    let mut types = redis::pipe();
+    for key in &keys {
+        types.cmd("TYPE").arg(key);
+    }
+    let types: Vec<String> = types.query(connection)?;
+    let typed = keys.into_iter().zip(types);
+    Ok(typed
+        .filter(|(_, kind)| kind == "hash")
+        .map(|(key, _)| key)
+        .collect())
+}
+
+/// The next fields of a hash.
+fn fields(connection: &mut Connection, key: &[u8], cursor: &mut Cursor) -> RedisResult<Vec<Field>> {
+    let mut scan = redis::cmd("HSCAN");
+    scan.arg(key).arg(cursor.at).arg("COUNT").arg(BATCH);
+    let (next, fields): (u64, Vec<Field>) = scan.query(connection)?;
+    cursor.go_on(next);
+    Ok(fields)
 }
 
 /// How far a scan has come.
