@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod controller;
+pub mod dns;
 pub mod gateway;
 pub mod kubernetes;
 pub mod serve;
@@ -14,6 +15,7 @@ pub mod session;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
 pub mod values;
 
 use std::env;
@@ -29,12 +31,14 @@ use crate::server::auth::Tokens;
 
 pub use client::Client;
 pub use controller::Controller;
+pub use dns::Dns;
 pub use gateway::Gateways;
 pub use kubernetes::{Kubernetes, WatchPods};
 pub use serve::{Access, Limits, Listening, Logs, Serve, Times};
 pub use services::Services;
 pub use session::Session;
 pub use store::Store;
+pub use transfer::{Export, Import};
 
 /// The variable that holds tokens. It has no flag: a command line is public.
 pub const TOKEN_VARIABLE: &str = "TUNNEL_REGISTRY_TOKEN";
@@ -56,6 +60,10 @@ pub enum Args {
     Completions(Shell),
     /// Print the manual page, or write all of them into a folder.
     Man(Option<PathBuf>),
+    /// Write what a store holds to a file.
+    Export(Box<Export>),
+    /// Put such a file, or what the peer has, into a store.
+    Import(Box<Import>),
 }
 
 /// What `healthcheck` is told.
@@ -167,6 +175,10 @@ enum Command {
         /// The folder, such as /usr/local/share/man/man1
         folder: Option<PathBuf>,
     },
+    /// Write what a store holds to a file, to be moved to another store
+    Export(Box<Export>),
+    /// Put what `export` wrote, or the tunnels of gost-plugins' Redis, into a store
+    Import(Box<Import>),
 }
 
 const COMPLETIONS_HELP: &str = "\
@@ -231,6 +243,8 @@ impl Args {
             }
             Some(Command::Completions { shell }) => return Ok(Self::Completions(shell)),
             Some(Command::Man { folder }) => return Ok(Self::Man(folder)),
+            Some(Command::Export(export)) => return Ok(Self::Export(export)),
+            Some(Command::Import(import)) => return Ok(Self::Import(import)),
             Some(Command::Serve(serve)) => serve,
             None => Box::new(cli.serve),
         };

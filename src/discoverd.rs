@@ -8,9 +8,10 @@
 //! - [`engine`]: all decisions, as plain functions that take the time.
 //! - [`name`], [`instance`], [`meta`], [`record`]: the words, validated when made.
 //! - [`problem`] and [`event`]: what clients are answered and told; [`hub`] tells it.
-//! - [`services`]: the engine behind a lock; [`http`]: the way in.
+//! - [`services`]: the engine behind a lock; [`http`] and [`dns`]: the ways in.
 //! - [`tunnels`]: gost's tunnels, shown as services.
 
+pub mod dns;
 pub mod engine;
 pub mod event;
 pub mod http;

@@ -42,6 +42,7 @@
 //!   understood; [`resources`] are the records as its objects.
 //! - **The command line of a client** ([`cli`]) asks a running registry, through the
 //!   [`client`] library.
+//! - **Moving** between stores, and from the peer's Redis: [`transfer`].
 //! - **What stands in the way** is told once, not with every attempt: [`causes`].
 //!
 //! [`record`] and [`lease`] are the words that all of them speak; only
@@ -84,6 +85,7 @@ pub mod simulation;
 pub mod table;
 pub mod telemetry;
 pub mod time;
+pub mod transfer;
 pub mod upkeep;
 pub mod vouch;
 pub mod writeback;

@@ -5,6 +5,7 @@
 
 pub mod connections;
 pub mod controller;
+pub mod dns;
 pub mod gateway;
 mod process;
 pub mod proxy;
@@ -27,6 +28,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use connections::Connections;
+use dns::DnsMetrics;
 use proxy::ProxyMetrics;
 use sessions::SessionMetrics;
 
@@ -207,6 +209,8 @@ pub struct Metrics {
     pub connections: Connections<Closed>,
     /// The session listener.
     pub sessions: SessionMetrics,
+    /// Services by DNS.
+    pub dns: DnsMetrics,
     /// What a proxy asks for.
     pub proxy: ProxyMetrics,
     reload_failures: [Counter; Reload::ALL.len()],
@@ -247,6 +251,7 @@ impl Metrics {
             "",
         );
         let sessions = SessionMetrics::new(&mut registry);
+        let dns = DnsMetrics::new(&mut registry);
         let proxy = ProxyMetrics::new(&mut registry);
         registry.register(
             "tunnel_registry_reload_failures",
@@ -298,6 +303,7 @@ impl Metrics {
             }),
             connections,
             sessions,
+            dns,
             proxy,
             reload_failures: Reload::ALL
                 .map(|what| reload_failures.get_or_create_owned(&[("what", what.as_str())])),

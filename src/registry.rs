@@ -317,20 +317,13 @@ impl Registry {
     }
 
     /// Those of `holders` that certainly maintain nothing now: replicas whose
-    /// leases were given up, have run out, or did not appear for as long as one is
-    /// valid since they were first asked for here.
+    /// leases were given up, have run out, or failed to appear.
     #[must_use]
-    pub fn run_out(&self, mut holders: Set<Arc<str>>) -> Set<Arc<str>> {
-        if !holders.is_empty() {
-            let mut inner = self.inner.lock();
-            let replicas = &mut inner.core.replicas;
-            holders.retain(|holder| {
-                // A lease may have gone with its pod before this process started.
-                replicas.expect(holder);
-                replicas.has_run_out(holder)
-            });
+    pub fn run_out(&self, holders: Set<Arc<str>>) -> Set<Arc<str>> {
+        match holders.is_empty() {
+            true => holders,
+            false => self.inner.lock().core.run_out(holders),
         }
-        holders
     }
 
     /// How many nodes have endpoints.

@@ -1,6 +1,7 @@
 //! The only wiring: from the command line to a process that runs and ends.
 
 mod controller;
+mod dns;
 mod files;
 mod parts;
 mod pulse;
@@ -9,6 +10,7 @@ mod services;
 mod sessions;
 mod store;
 pub mod supervisor;
+mod transfer;
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -44,6 +46,8 @@ pub fn run(args: &Args) -> ExitCode {
         Args::Client(args) => be_client(args),
         Args::Completions(shell) => print(&pages::completions(*shell)),
         Args::Man(folder) => print_manual(folder.as_deref()),
+        Args::Export(args) => transfer::export(args),
+        Args::Import(args) => transfer::import(args),
     };
     code.unwrap_or_else(|error| {
         report(&*error);
@@ -96,7 +100,8 @@ fn be_client(args: &args::Client) -> Result<ExitCode, StartError> {
 fn serve_until_ended(args: &Serve) -> Result<ExitCode, StartError> {
     telemetry::start(&args.logs.log_level, args.logs.log_format)?;
     let connections = args.limits.max_connections;
-    files::allow_many(connections.saturating_add(args.session.connections()));
+    let connections = connections.saturating_add(args.session.connections());
+    files::allow_many(connections.saturating_add(args.dns.connections()));
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(serve::serve(args));
     end(runtime, ended)

@@ -7,6 +7,7 @@
 pub mod auth;
 mod batch;
 mod connection;
+pub mod dns;
 pub mod limits;
 mod listener;
 pub mod reload;

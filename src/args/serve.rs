@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 
-use crate::args::{Kubernetes, Services, Session, Store, values};
+use crate::args::{Dns, Kubernetes, Services, Session, Store, values};
 use crate::lease::Timing;
 use crate::registry;
 use crate::server;
@@ -44,6 +44,9 @@ pub struct Serve {
     /// Whether it serves discoverd's services.
     #[command(flatten)]
     pub services: Services,
+    /// How it answers over DNS.
+    #[command(flatten)]
+    pub dns: Dns,
     /// How much it takes.
     #[command(flatten)]
     pub limits: Limits,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::index::{Entry, Wanted};
 use crate::lease::{Lease, USUAL_INTERVAL};
+use crate::map::Set;
 use crate::pods::{PodChange, PodState};
 use crate::record::{Endpoint, EndpointKey, EndpointRecord, Name};
 use crate::registry::Caller;
@@ -101,6 +102,16 @@ impl Core {
             Some(_) => *holder != self.setup.identity && self.replicas.has_run_out(holder),
             None => *holder != self.setup.identity,
         }
+    }
+
+    /// Those of `holders` that certainly maintain nothing now. Of one that was never
+    /// seen the time begins in which its lease should appear.
+    pub(super) fn run_out(&mut self, mut holders: Set<Arc<str>>) -> Set<Arc<str>> {
+        for holder in &holders {
+            self.replicas.expect(holder);
+        }
+        holders.retain(|holder| self.replicas.has_run_out(holder));
+        holders
     }
 
     /// How many replicas there are, this one among them.

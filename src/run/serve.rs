@@ -21,6 +21,7 @@ use crate::metrics::services::ServiceFigures;
 use crate::metrics::sessions::SessionFigures;
 use crate::registry::Registry;
 use crate::registry::core::Setup;
+use crate::run::dns;
 use crate::run::parts;
 use crate::run::pulse::Pulse;
 use crate::run::services;
@@ -100,6 +101,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         .services
         .are_served(&store)
         .then(|| services::services(args, &identity, sharing.is_some(), &backend));
+    let dns = dns::bind(args, services.as_ref())?;
     // A store that others share is collected by the controller.
     let plan = sharing
         .is_none()
@@ -243,6 +245,8 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     if let Some(entry) = session_entry {
         entry.spawn(&mut supervisor, (accepting, background), sessions, &metrics);
     }
+    let dns_listen = dns.local_addrs();
+    dns.spawn(&mut supervisor, accepting, &metrics);
     if let Some(plan) = plan {
         let (registry, backend) = (Arc::clone(&registry), Arc::clone(&backend));
         supervisor.spawn(background, "collector", |stop| {
@@ -317,6 +321,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         admin = %admin_listen,
         sessions = session_listen.map(|at| at.to_string()),
         maintenance = maintenance_listen.map(|at| at.to_string()),
+        dns = dns_listen,
         %store,
         namespace,
         %identity,

@@ -1,12 +1,14 @@
 //! Opens the store that was asked for, with what comes with it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use kube::Client;
 use tracing::warn;
 use uuid::Uuid;
 
+use crate::args::kubernetes::Place;
 use crate::args::{Kubernetes as Told, Serve, Store};
 use crate::backend::Backend;
 use crate::backend::file::File;
@@ -38,10 +40,7 @@ pub(super) struct Opened {
 pub(super) async fn open(store: &Store, args: &Serve) -> Result<Opened, StartError> {
     let backend: Arc<dyn Backend> = match store {
         Store::Memory => Arc::new(Memory::new()),
-        Store::File(path) => {
-            let path = path.clone();
-            Arc::new(tokio::task::spawn_blocking(move || File::open(path)).await??)
-        }
+        Store::File(path) => file(path).await?,
         Store::Kubernetes => {
             let kept = Kept {
                 sessions: args.session.listen(store).is_some(),
@@ -63,6 +62,35 @@ pub(super) async fn open(store: &Store, args: &Serve) -> Result<Opened, StartErr
 struct Kept {
     sessions: bool,
     services: bool,
+}
+
+/// Opens a store for a command that registers nothing: with every kind that it can
+/// keep, and nobody who holds anything in it.
+pub(super) async fn open_alone(
+    store: &Store,
+    place: &Place,
+) -> Result<Arc<dyn Backend>, StartError> {
+    match store {
+        Store::Memory => Ok(Arc::new(Memory::new())),
+        Store::File(path) => file(path).await,
+        Store::Kubernetes => {
+            let client = kubernetes::connect().await?;
+            let namespace = place.namespace_or(client.default_namespace());
+            Ok(Arc::new(Kubernetes::new(Settings {
+                client,
+                namespace,
+                owner: None,
+                sessions: true,
+                services: true,
+            })))
+        }
+    }
+}
+
+async fn file(path: &Path) -> Result<Arc<dyn Backend>, StartError> {
+    let path = path.to_owned();
+    let file = tokio::task::spawn_blocking(move || File::open(path)).await??;
+    Ok(Arc::new(file))
 }
 
 async fn cluster(told: &Told, listen: SocketAddr, kept: Kept) -> Result<Opened, StartError> {

@@ -24,7 +24,7 @@ const BACKLOG: u32 = 4_096;
 
 /// How long nothing is accepted after the process has run out of files or
 /// memory: trying at once would only burn CPU.
-const BACK_OFF: Duration = Duration::from_millis(100);
+pub(super) const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// When a host that vanished is noticed: after `after` + `retries` × `interval`
 /// of silence.
@@ -75,7 +75,7 @@ static NUMBER: AtomicU64 = AtomicU64::new(1);
 pub enum BindError {
     /// Somebody listens there already.
     #[error(
-        "{0} is already in use; end the process that listens there (`ss -ltnp` shows it), or choose another address with {1}"
+        "{0} is already in use; end the process that listens there (`ss -ltunp` shows it), or choose another address with {1}"
     )]
     InUse(SocketAddr, &'static str),
     /// The port needs a privilege.

@@ -1,6 +1,7 @@
 //! discoverd's HTTP API over real sockets, on every store that keeps services.
 
 mod api;
+mod dns;
 pub mod env;
 mod places;
 mod program;

@@ -28,5 +28,6 @@ mod sd;
 mod session;
 mod testenv;
 mod traefik;
+mod transfer;
 mod tunnels;
 mod whole;

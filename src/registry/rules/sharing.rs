@@ -92,6 +92,21 @@ async fn what_its_holder_releases_goes_at_once_to_who_heard_it() {
 }
 
 #[tokio::test]
+async fn a_holder_that_nobody_ever_saw_has_run_out_when_its_lease_does_not_appear() {
+    let mut c = Cluster::new(2).await;
+    let run_out = |c: &mut Cluster| {
+        let holders = ["imported", "r1"].map(std::sync::Arc::from);
+        let found = c.replicas[0].core.run_out(holders.into_iter().collect());
+        found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(run_out(&mut c).is_empty());
+    c.pass(30, |_, _| {}).await;
+    assert!(run_out(&mut c).is_empty());
+    c.pass(30, |_, _| {}).await;
+    assert_eq!(run_out(&mut c), ["imported"]);
+}
+
+#[tokio::test]
 async fn a_dead_replica_is_doubted_and_what_is_heard_taken_over() {
     let mut c = Cluster::new(2).await;
     let (a, b) = (gost(1, "a"), gost(2, "b"));

@@ -211,7 +211,7 @@ fn leases_that_nobody_needs_are_left_behind() {
     f.pass(60);
     let mut left = f.plan.left_behind();
     left.sort();
-    assert_eq!(left, ["a".into(), "b".into()]);
+    assert_eq!(left, ["a", "b"].map(Arc::from));
     f.held("n", "a");
-    assert_eq!(f.plan.left_behind(), ["b".into()]);
+    assert_eq!(f.plan.left_behind(), [Arc::from("b")]);
 }
