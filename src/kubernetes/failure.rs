@@ -81,8 +81,13 @@ impl Failure {
                 "the API server does not accept the credentials ({message}); renew the token or the kubeconfig"
             )),
             403 if message.contains(" cannot ") && message.contains(" resource ") => {
+                // `… cannot list resource "discoveryservices" in API group …`
+                let manifest = match message.contains(" resource \"discovery") {
+                    true => "services.yaml",
+                    false => "rbac.yaml",
+                };
                 Self::Unavailable(format!(
-                    "{message}; bind the Role of manifests/rbac.yaml to that account"
+                    "{message}; bind the Role of manifests/{manifest} to that account"
                 ))
             }
             403 if has_cause(status, TERMINATING) => Self::Unavailable(format!(
@@ -101,7 +106,7 @@ impl Failure {
         let (kind, name) = details.map_or(("", ""), |details| (&*details.kind, &*details.name));
         match (kind, name) {
             (_, "") => Self::Unavailable(
-                "the API server does not know TunnelEndpoint; install the definition: tunnel-registry crd | kubectl apply -f -".into(),
+                "the API server does not know objects of this kind; install the definitions: tunnel-registry crd | kubectl apply -f -".into(),
             ),
             ("namespaces", name) => Self::Unavailable(format!(
                 "there is no namespace {name}; create it (kubectl create namespace {name}), or name another one"
@@ -168,7 +173,12 @@ mod tests {
             "message": "tunnelendpoints.tunnelregistry.io is forbidden: User \"u\" cannot create resource \"tunnelendpoints\" in API group \"tunnelregistry.io\" in the namespace \"n\"",
         })));
         assert!(text.contains("cannot create resource"), "{text}");
-        assert!(text.contains("rbac.yaml"), "{text}");
+        assert!(text.contains("manifests/rbac.yaml"), "{text}");
+        let text = unavailable(of(json!({
+            "code": 403, "reason": "Forbidden",
+            "message": "discoveryservices.tunnelregistry.io is forbidden: User \"u\" cannot list resource \"discoveryservices\" in API group \"tunnelregistry.io\" in the namespace \"n\"",
+        })));
+        assert!(text.contains("manifests/services.yaml"), "{text}");
         let text = unavailable(of(json!({
             "code": 403, "reason": "Forbidden", "message": "unable to create new content",
             "details": { "causes": [{ "reason": "NamespaceTerminating" }] },

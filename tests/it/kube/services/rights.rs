@@ -97,7 +97,7 @@ async fn what_is_missing_is_told() {
     until("it says what is missing", async || {
         let answer = fetch(setup.admin, "/readyz").await;
         let (status, text) = answer.map_err(|error| error.to_string())?;
-        let told = status == 503 && text.contains("services") && text.contains("forbidden");
+        let told = status == 503 && text.contains("manifests/services.yaml");
         told.then_some(()).ok_or(text)
     })
     .await;
