@@ -233,6 +233,7 @@ async fn to_kubernetes_and_back() {
     let at = folder.path();
     let registry = on(net, at, "old.redb").start().await;
     let sid = fill(&registry).await;
+    let before = service(&registry).await;
     registry.stop().await;
     run(at, "export --store file:old.redb all.jsonl")
         .await
@@ -247,19 +248,12 @@ async fn to_kubernetes_and_back() {
         )
         .await
     };
-    // Of what this store does not keep, that is said.
-    let done = run_there("import all.jsonl").await;
-    assert!(done.said.contains("imported 4 records"), "{}", done.said);
-    assert_eq!(done.code, Some(1));
-    assert!(
-        done.said.contains("this store does not keep such records"),
-        "{}",
-        done.said
-    );
-    let only = "--only endpoints,sessions";
-    run_there(&format!("import all.jsonl {only}"))
+    run_there("import all.jsonl")
         .await
-        .well("4 were there, 0 left out");
+        .well("imported 7 records");
+    run_there("import all.jsonl")
+        .await
+        .well("7 were there, 0 left out");
     for object in env.endpoints().list(&Default::default()).await.unwrap() {
         let record = object.to_record().unwrap();
         assert_eq!(
@@ -271,7 +265,7 @@ async fn to_kubernetes_and_back() {
     let mut setup = on(net, at, "");
     setup.store = Some("kubernetes".into());
     setup.environment = vec![("KUBECONFIG", kubeconfig.clone().into())];
-    let flags = format!("--namespace {} --watch-pods off", env.namespace);
+    let flags = format!("--namespace {} --watch-pods off --services", env.namespace);
     let registry = setup.flags(&flags).start().await;
     let sd = Sd::new(Protocol::Grpc, registry.setup.listen);
     assert_eq!(sd.get(&connector(1).name).await.unwrap(), [connector(1)]);
@@ -279,6 +273,7 @@ async fn to_kubernetes_and_back() {
     let mut client = Client::at(registry.setup.sessions.unwrap()).await;
     client.gets(&format!("RECONNECT|{sid}"), "OK").await;
     client.gets(&format!("VALIDATE|{sid}"), "OK").await;
+    assert_eq!(service(&registry).await, before);
     until("the one that was heard is held", async || {
         let objects = env.endpoints().list(&Default::default()).await.unwrap();
         let records = objects.iter().map(|object| object.to_record().unwrap());
@@ -289,14 +284,11 @@ async fn to_kubernetes_and_back() {
     registry.stop().await;
 
     let done = run_there("export back.jsonl").await;
-    done.well("exported 3 endpoints, 1 sessions, no services (this store keeps none)");
+    done.well("exported 3 endpoints, 1 sessions, 1 services, 2 instances of services");
     run(at, "import --store file:new.redb back.jsonl")
         .await
-        .well("imported 4 records");
-    run(
-        at,
-        &format!("import --store file:new.redb all.jsonl {only}"),
-    )
-    .await
-    .well("4 were there");
+        .well("imported 7 records");
+    run(at, "import --store file:new.redb all.jsonl")
+        .await
+        .well("7 were there");
 }
