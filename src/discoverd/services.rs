@@ -299,7 +299,9 @@ impl Services {
     /// # Errors
     /// As [`Engine::list`].
     pub fn list(&self) -> Result<Vec<Summary>, Problem> {
-        self.inner.lock().engine.list()
+        let mut all = self.inner.lock().engine.list()?;
+        all.sort_by(|one, other| one.record.name.cmp(&other.record.name));
+        Ok(all)
     }
 
     /// The instances of a service, by index.

@@ -221,6 +221,7 @@ fn the_bill_of_materials_names_every_crate_with_its_licence() {
         &[
             "tree",
             "--locked",
+            concat!("--package=", env!("CARGO_PKG_NAME")),
             "--edges=normal",
             "--prefix=none",
             "--format={p}",

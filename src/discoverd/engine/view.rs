@@ -31,7 +31,7 @@ pub struct Summary {
 }
 
 impl Engine {
-    /// All services, by name.
+    /// All services, in no order.
     ///
     /// # Errors
     /// When nobody knows yet.
@@ -40,20 +40,16 @@ impl Engine {
             return Err(Problem::NotReady);
         }
         let services = self.services.values();
-        let mut all: Vec<Summary> = services
+        let all = services
             .filter_map(|service| {
                 let shown = |id| service.shown(id).cloned();
-                let instances = service.order.iter();
                 Some(Summary {
                     record: Arc::clone(service.record()?),
-                    instances: instances
-                        .filter(|(_, id)| service.shown(*id).is_some())
-                        .count(),
+                    instances: service.order.len(),
                     leader: service.leader.and_then(shown),
                 })
             })
             .collect();
-        all.sort_by(|one, other| one.record.name.cmp(&other.record.name));
         Ok(all)
     }
 

@@ -119,9 +119,10 @@ async fn a_registry_that_has_forgotten_everything_is_told_again() {
     let mut watch = client.watch("db");
     are(&mut watch, &["up a:1 x", "up b:1", "leader a:1", "current"]).await;
     let setup = registry.kill().await;
+    reaches(&kept, is_failing).await;
+    reaches(&unmade, is_failing).await;
     fs::remove_file(folder.path().join("registry.redb")).unwrap();
     let registry = setup.start().await;
-    reaches(&kept, is_failing).await;
     reaches(&kept, |state| *state == State::Registered).await;
     reaches(&unmade, |state| *state == State::Registered).await;
     until("both are registered", async || {
