@@ -30,6 +30,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
 use tokio::time::timeout;
 
+use crate::kube::env::Env;
 use crate::process::{Net, PATIENCE, Registry, Setup, folder};
 
 /// Names the program.
@@ -130,6 +131,17 @@ async fn runs_at(registry: Registry) -> Registry {
     let status = timeout(PATIENCE, program.wait()).await.unwrap().unwrap();
     assert!(status.success(), "{status}");
     registry
+}
+
+#[tokio::test]
+async fn the_go_client_works_unchanged_in_kubernetes() {
+    let (env, folder) = (Env::start().await, folder());
+    let mut setup = Setup::new(Net::take(), folder.path());
+    setup.store = Some("kubernetes".into());
+    setup.environment = vec![("KUBECONFIG", env.kubeconfig().into())];
+    let flags = format!("--namespace {} --watch-pods off --services", env.namespace);
+    let registry = setup.flags(&flags).start().await;
+    runs_at(registry).await.stop().await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use serde_json::json;
 use tunnel_registry::client::{Client, Instance, LeaderType, ServiceMeta, instance_id};
 
 use super::told::{are, next};
+use crate::kube::env::Env;
 use crate::process::{Net, Setup, folder};
 
 /// Whatever a client does, once, at a registry without services.
@@ -134,6 +135,18 @@ async fn on_the_memory_store() {
     let mut setup = Setup::new(Net::take(), folder.path());
     setup.store = Some("memory".into());
     let registry = setup.start().await;
+    runs_at(&format!("http://{}", registry.setup.listen)).await;
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn on_the_kubernetes_store() {
+    let (env, folder) = (Env::start().await, folder());
+    let mut setup = Setup::new(Net::take(), folder.path());
+    setup.store = Some("kubernetes".into());
+    setup.environment = vec![("KUBECONFIG", env.kubeconfig().into())];
+    let flags = format!("--namespace {} --watch-pods off --services", env.namespace);
+    let registry = setup.flags(&flags).start().await;
     runs_at(&format!("http://{}", registry.setup.listen)).await;
     registry.stop().await;
 }

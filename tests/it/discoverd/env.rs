@@ -229,7 +229,8 @@ pub struct Events {
 impl Events {
     /// Reads more; false at the end.
     async fn read(&mut self) -> bool {
-        let frame = timeout(PATIENCE, self.body.frame()).await;
+        // Some wait for silence to be over, and for a replica that nobody hears.
+        let frame = timeout(3 * PATIENCE, self.body.frame()).await;
         match frame.expect("nothing was told") {
             Some(frame) => {
                 let data = frame.unwrap().into_data().unwrap();
