@@ -11,7 +11,6 @@ mod events;
 mod holders;
 mod mirror;
 mod object;
-mod problems;
 mod shared;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -29,10 +28,10 @@ use crate::record::Kind;
 
 use crate::resources::{ProxySession, TunnelEndpoint};
 
+pub use crate::backend::problems::{MAX_PROBLEMS, Problem};
 use api::Api;
 use mirror::mirror;
 pub use object::Owner;
-pub use problems::{MAX_PROBLEMS, Problem};
 use shared::Shared;
 use writer::{WRITES_AT_ONCE, Writer};
 

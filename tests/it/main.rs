@@ -11,6 +11,7 @@ mod access;
 mod crash;
 mod discoverd;
 mod ends;
+mod etcd;
 mod flood;
 mod grpc;
 mod http;

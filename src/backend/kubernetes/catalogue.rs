@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::object::{Found, Seen, canonical_name};
-use super::problems::{Problem, Problems};
+use crate::backend::problems::{Problem, Problems};
 use crate::backend::{Change, Revision, Stored};
 use crate::map::Map;
 use crate::record::{Key, Kind};
@@ -177,7 +177,7 @@ impl Catalogue {
             }
             (Found::Malformed(why), _) => {
                 self.problems.note(Problem {
-                    kind: self.kind,
+                    kind: Some(self.kind),
                     name: seen.name.clone(),
                     uid: seen.uid,
                     text: why.clone(),
@@ -261,7 +261,7 @@ impl Catalogue {
             }
             let uid = self.version(&name).and_then(|version| version.uid);
             self.problems.note(Problem {
-                kind: self.kind,
+                kind: Some(self.kind),
                 text: format!(
                     "has the same identity as {served}, which is served instead; delete one of them"
                 ),

@@ -1,0 +1,7 @@
+//! The product on a real etcd.
+//!
+//! [`server`] runs etcd: one for all tests that break nothing, each with a prefix
+//! of its own, and clusters that a test may break.
+
+mod server;
+mod store;
