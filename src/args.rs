@@ -4,8 +4,10 @@
 //! `--max-queue` is `TUNNEL_REGISTRY_MAX_QUEUE`. A flag wins over its variable.
 
 pub mod controller;
+pub mod etcd;
 pub mod gateway;
 pub mod kubernetes;
+pub mod replica;
 pub mod serve;
 pub mod session;
 pub mod store;
@@ -23,8 +25,10 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::server::auth::Tokens;
 
 pub use controller::Controller;
+pub use etcd::Etcd;
 pub use gateway::Gateways;
 pub use kubernetes::{Kubernetes, WatchPods};
+pub use replica::Replica;
 pub use serve::{Access, Limits, Listening, Logs, Serve, Times};
 pub use session::Session;
 pub use store::Store;

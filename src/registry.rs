@@ -307,12 +307,14 @@ impl Registry {
     }
 
     /// Those of `holders` that certainly maintain nothing now: replicas whose
-    /// leases were given up or have run out.
+    /// leases were given up or have run out. One that has none, and of which
+    /// nothing was heard before, has the time to appear that begins now.
     #[must_use]
     pub fn run_out(&self, mut holders: Set<Arc<str>>) -> Set<Arc<str>> {
         if !holders.is_empty() {
-            let inner = self.inner.lock();
-            holders.retain(|holder| inner.core.replicas.has_run_out(holder));
+            let replicas = &mut self.inner.lock().core.replicas;
+            holders.iter().for_each(|holder| replicas.expect(holder));
+            holders.retain(|holder| replicas.has_run_out(holder));
         }
         holders
     }

@@ -13,7 +13,6 @@ use crate::admin::{self, Admin};
 use crate::args::{Serve, Store};
 use crate::backend::Backend;
 use crate::controller::collect;
-use crate::controller::plan::{Pace, Plan};
 use crate::kubernetes::pods;
 use crate::metrics::Metrics;
 use crate::metrics::registry::Figures;
@@ -75,6 +74,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         backend,
         identity,
         sharing,
+        plan,
         pod,
         cluster,
     } = store::open(&store, args).await?;
@@ -97,10 +97,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         Arc::clone(&metrics),
     ));
     let services = services::services(&identity, sharing.is_some(), &backend);
-    // A store that others share is collected by the controller.
-    let plan = sharing
-        .is_none()
-        .then(|| Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono))));
+    let plan = plan.map(|plan| Arc::new(Mutex::new(plan)));
     metrics.register(Box::new(Figures::new(Arc::clone(&registry), plan.clone())));
     metrics.register(Box::new(SessionFigures::new(Arc::clone(&sessions))));
     if let Some(services) = &services {

@@ -1,6 +1,6 @@
 //! discoverd's HTTP API over real sockets, on every store that keeps services.
 
 mod api;
-mod env;
+pub mod env;
 mod program;
 mod streams;

@@ -3,5 +3,8 @@
 //! [`server`] runs etcd: one for all tests that break nothing, each with a prefix
 //! of its own, and clusters that a test may break.
 
+mod outages;
+mod product;
+mod replicas;
 mod server;
 mod store;

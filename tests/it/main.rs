@@ -23,6 +23,7 @@ mod malformed;
 mod process;
 mod sd;
 mod session;
+mod sharing;
 mod testenv;
 mod traefik;
 mod tunnels;

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tunnel_registry::backend::Backend;
 use tunnel_registry::backend::memory::Memory;
+use tunnel_registry::controller::plan::own::Own;
 use tunnel_registry::controller::plan::{Pace, Plan};
 use tunnel_registry::gost::Health;
 use tunnel_registry::lease::Timing;
@@ -59,7 +60,10 @@ pub async fn registry(tasks: &mut JoinSet<()>, cancelled: &CancellationToken) ->
             writeback::run(registry, store, stop, Duration::ZERO).await;
         }
     });
-    let plan = Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono)));
+    let plan = Arc::new(Mutex::new(Own::Alone(Plan::new(
+        Pace::default(),
+        Now::read().mono,
+    ))));
     tasks.spawn(upkeep::mirror(
         registry.clone(),
         sessions(&store),

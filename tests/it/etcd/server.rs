@@ -229,6 +229,13 @@ pub struct Pair {
     pub lease: i64,
 }
 
+impl Pair {
+    /// The value.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.value).unwrap()
+    }
+}
+
 fn pairs(answer: &Value) -> Vec<Pair> {
     let plain = |value: &Value| {
         let bytes = BASE64.decode(value.as_str().unwrap_or_default().as_bytes());
