@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn an_empty_registry_tells_its_figures() {
         let registry = Arc::new(registry());
-        let plan = Own::Alone(Plan::new(Pace::default(), Now::read().mono));
+        let plan = Own::Alone(Box::new(Plan::new(Pace::default(), Now::read().mono)));
         let metrics = Metrics::new();
         metrics.register(Box::new(Figures::new(
             registry,

@@ -72,7 +72,7 @@ pub(super) async fn open(store: &Store, args: &Serve) -> Result<Opened, StartErr
         backend,
         identity: SOLE_HOLDER.into(),
         sharing: None,
-        plan: Some(Own::Alone(plan)),
+        plan: Some(Own::Alone(Box::new(plan))),
         pod: None,
         cluster: None,
     })

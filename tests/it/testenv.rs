@@ -60,10 +60,8 @@ pub async fn registry(tasks: &mut JoinSet<()>, cancelled: &CancellationToken) ->
             writeback::run(registry, store, stop, Duration::ZERO).await;
         }
     });
-    let plan = Arc::new(Mutex::new(Own::Alone(Plan::new(
-        Pace::default(),
-        Now::read().mono,
-    ))));
+    let plan = Plan::new(Pace::default(), Now::read().mono);
+    let plan = Arc::new(Mutex::new(Own::Alone(Box::new(plan))));
     tasks.spawn(upkeep::mirror(
         registry.clone(),
         sessions(&store),

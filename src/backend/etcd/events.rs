@@ -30,6 +30,8 @@ pub(super) struct Events {
     asked: bool,
     /// What was told of an answer that comes in pieces.
     pieces: Vec<Event>,
+    /// The revision of the member when it began to answer.
+    pub began: i64,
 }
 
 /// One thing that is told.
@@ -71,6 +73,7 @@ impl Events {
             deadline: Instant::now() + CALL_TIMEOUT,
             asked: true,
             pieces: Vec::new(),
+            began: 0,
         };
         match events.created().await {
             Ok(()) => Ok(events),
@@ -87,6 +90,7 @@ impl Events {
             return Err(failure);
         }
         self.id = answer.watch_id;
+        self.began = answer.header.map_or(0, |header| header.revision);
         self.heard();
         Ok(())
     }

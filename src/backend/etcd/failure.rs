@@ -29,6 +29,11 @@ pub(super) enum Failure {
     /// What was asked for is too long ago.
     #[error("etcd does not have that revision any more")]
     Compacted,
+    /// etcd is not at the revision any more that it once was at.
+    #[error(
+        "etcd's revision went back, as after a restore from a backup; restart all replicas of the registry, and next time restore with etcdutl snapshot restore --bump-revision --mark-compacted"
+    )]
+    WentBack,
     /// The answer is longer than what is taken; ask for less at once.
     #[error("an answer of etcd is too long: {0}")]
     TooLong(String),

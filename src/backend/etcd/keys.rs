@@ -183,7 +183,7 @@ mod tests {
         }
         let Span { from, to } = keys().all();
         assert!(seen.iter().all(|path| from < *path && *path < to));
-        assert!(seen.contains(&b"/a/endpoint/a%2Fb/node/c"[..].to_vec()));
+        assert!(seen.contains(&b"/a/endpoint/a%2Fb/node/c"[..]));
     }
 
     #[test]

@@ -68,7 +68,7 @@ enum State {
     /// Everything up to a revision is known.
     Knows(Known),
     /// Changes are told as they happen.
-    Hears(Known, Events),
+    Hears(Known, Box<Events>),
 }
 
 #[derive(Default)]
@@ -93,10 +93,15 @@ impl Mirror {
                 State::Knows(known) => {
                     let span = self.keys.all();
                     match Events::open(&self.client, span, known.revision).await {
-                        Ok(events) => {
-                            self.opened = Some(Instant::now());
-                            self.state = State::Hears(known, events);
-                        }
+                        Ok(events) => match self.has_gone_back(&known, &events).await {
+                            Ok(false) => {
+                                self.shared.trouble(None);
+                                self.opened = Some(Instant::now());
+                                self.state = State::Hears(known, Box::new(events));
+                            }
+                            Ok(true) => self.broke(&Failure::WentBack).await,
+                            Err(failure) => self.goes_on(known, &failure).await,
+                        },
                         Err(failure) => self.goes_on(known, &failure).await,
                     }
                 }
@@ -144,6 +149,22 @@ impl Mirror {
             })
             .collect();
         Ok((resets, known))
+    }
+
+    /// Whether etcd has forgotten what it once told: a watch from there on would
+    /// wait until it has made as many revisions again. A member that lags behind
+    /// the others has not forgotten, so all of them are asked.
+    async fn has_gone_back(&self, known: &Known, events: &Events) -> Result<bool, Failure> {
+        if events.began >= known.revision {
+            return Ok(false);
+        }
+        let request = RangeRequest {
+            key: self.keys.nothing(),
+            keys_only: true,
+            ..RangeRequest::default()
+        };
+        let now = self.client.range(request).await?.header;
+        Ok(now.map_or(0, |header| header.revision) < known.revision)
     }
 
     fn apply(&self, known: &mut Known, told: Told) -> Vec<Change> {

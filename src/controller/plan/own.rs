@@ -13,7 +13,7 @@ use crate::record::{EndpointKey, ReplicaRecord};
 #[derive(Debug)]
 pub enum Own {
     /// For a store of its own.
-    Alone(Plan),
+    Alone(Box<Plan>),
     /// For one that it shares. Every replica collects: each delete names the
     /// revision that was seen, so several at once do no harm.
     Shared(Box<ClusterPlan>),

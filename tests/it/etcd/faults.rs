@@ -10,7 +10,7 @@ use tunnel_registry::record::{Key, Kind, Record};
 
 use super::server::{Server, common, text};
 use crate::kube::proxy::Proxy;
-use crate::kube::store::contract::{Following, everything, record, replica};
+use crate::kube::store::contract::{Following, Watch, everything, next, record, replica};
 
 /// A store, and the same with a network of its own before etcd.
 async fn pair(server: &Server, proxy: &Proxy) -> [Etcd; 2] {
@@ -250,4 +250,36 @@ async fn a_lease_that_expired_takes_only_the_replica_with_it() {
     create(&store, &replica("r", 1)).await;
     let again = server.pairs(&path).await[0].lease;
     assert!(again != 0 && again != lease);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_that_has_forgotten_is_read_again() {
+    let mut server = Server::start(1).await;
+    let store = server.open().await;
+    for n in 0..50 {
+        create(&store, &record("t", &n.to_string(), 1)).await;
+    }
+    let mut watch = store.watch();
+    let next = async |watch: &mut Watch| next(watch).await.unwrap().unwrap();
+    for _ in Kind::ALL {
+        assert!(matches!(next(&mut watch).await, Change::Reset(..)));
+    }
+    server.members[0].kill().await;
+    server.members[0].forget();
+    server.members[0].run();
+    let told = next(&mut watch).await;
+    let Change::Reset(Kind::Endpoint, all, revision) = told else {
+        panic!("{told:?}")
+    };
+    assert!(all.is_empty() && revision < Revision(50), "{revision}");
+    for _ in 1..Kind::ALL.len() {
+        assert!(matches!(next(&mut watch).await, Change::Reset(..)));
+    }
+    let after = record("t", "after", 1);
+    create(&store, &after).await;
+    let told = next(&mut watch).await;
+    assert!(
+        matches!(&told, Change::Put(stored) if stored.record == after),
+        "{told:?}"
+    );
 }

@@ -32,6 +32,7 @@ pub struct Server {
 #[derive(Debug)]
 pub struct Member {
     program: Program,
+    folder: PathBuf,
     scheme: &'static str,
     clients: Port,
     _peers: Port,
@@ -109,6 +110,7 @@ impl Server {
             arguments.extend(flags(&folder));
             Member {
                 program: Program::start(&etcd, arguments, &folder).unwrap(),
+                folder,
                 scheme,
                 clients,
                 _peers: of_peers,
@@ -297,6 +299,11 @@ impl Member {
     /// nothing.
     pub fn run(&mut self) {
         self.program.run().unwrap();
+    }
+
+    /// Removes the data of one that was ended.
+    pub fn forget(&self) {
+        fs::remove_dir_all(self.folder.join("data")).unwrap();
     }
 
     /// Stands still when this returns.

@@ -104,7 +104,7 @@ impl InProcess {
             registry.clone(),
             sessions(&backend),
             None,
-            Some(Arc::new(Mutex::new(Own::Alone(plan)))),
+            Some(Arc::new(Mutex::new(Own::Alone(Box::new(plan))))),
             backend.clone(),
             stop.clone(),
         ));
