@@ -247,6 +247,7 @@ mod tests {
         let at = |line: &str, store: &Store| serve(line).session.listen(store);
         assert_eq!(at("", &Store::Memory), Some(USUAL));
         assert_eq!(at("", &Store::File("x".into())), Some(USUAL));
+        assert_eq!(at("", &Store::Etcd(Vec::new())), Some(USUAL));
         assert_eq!(at("", &Store::Kubernetes), None);
         let open = Some("0.0.0.0:81".parse().unwrap());
         assert_eq!(at("--session-listen 0.0.0.0:81", &Store::Kubernetes), open);

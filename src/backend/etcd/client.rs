@@ -193,6 +193,11 @@ impl Client {
         }
     }
 
+    /// Whether it can ask for another token.
+    pub fn is_user(&self) -> bool {
+        self.0.login.is_some()
+    }
+
     /// A watch at a member broke.
     pub fn broke(&self, member: usize, failure: &Failure) {
         if failure.is_this_member() {

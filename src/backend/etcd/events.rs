@@ -47,10 +47,20 @@ pub(super) enum Told {
 
 impl Events {
     /// Watches from the revision after `known` on.
-    pub async fn open(client: &Client, span: Span, known: i64) -> Result<Self, Failure> {
+    pub async fn open(client: &Client, span: &Span, known: i64) -> Result<Self, Failure> {
+        match Self::open_once(client, span, known).await {
+            // The token had expired, and is asked for anew.
+            Err(Failure::Unauthenticated(_)) if client.is_user() => {
+                Self::open_once(client, span, known).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open_once(client: &Client, span: &Span, known: i64) -> Result<Self, Failure> {
         let create = WatchCreateRequest {
-            key: span.from,
-            range_end: span.to,
+            key: span.from.clone(),
+            range_end: span.to.clone(),
             start_revision: known + 1,
             progress_notify: true,
             fragment: true,

@@ -18,6 +18,7 @@ use super::proto::{Event, KeyValue, RangeRequest};
 use super::shared::Shared;
 use super::value::{self, revision};
 use crate::backend::follow::{LONGEST_WAIT, Pauses};
+use crate::backend::problems::{Problem, Problems};
 use crate::backend::{Change, Stored, WatchError};
 use crate::causes::Causes;
 use crate::map::Set;
@@ -92,7 +93,7 @@ impl Mirror {
                 },
                 State::Knows(known) => {
                     let span = self.keys.all();
-                    match Events::open(&self.client, span, known.revision).await {
+                    match Events::open(&self.client, &span, known.revision).await {
                         Ok(events) => match self.has_gone_back(&known, &events).await {
                             Ok(false) => {
                                 self.shared.trouble(None);
@@ -127,18 +128,18 @@ impl Mirror {
     async fn list(&mut self) -> Result<(Vec<Change>, Known), Failure> {
         let mut all: [Vec<Stored>; Kind::ALL.len()] = Default::default();
         let mut known = Known::default();
-        let before = self.shared.begin();
+        let mut problems = Problems::default();
         let at = read(&self.client, self.keys.all(), |pair| {
             match value::read(&self.keys, &pair) {
                 Ok(stored) => all[stored.record.kind() as usize].push(stored),
                 Err(why) => {
-                    self.shared.unserved(&self.keys, &pair.key, why);
+                    problems.note(problem(&self.keys, &pair.key, why));
                     known.unserved.insert(pair.key);
                 }
             }
         })
         .await?;
-        self.shared.listed(&before);
+        self.shared.listed(problems);
         self.shared.trouble(None);
         known.revision = at;
         let resets = Kind::ALL
@@ -206,7 +207,7 @@ impl Mirror {
                 Some(Change::Put(stored))
             }
             Err(why) => {
-                self.shared.unserved(&self.keys, &pair.key, why);
+                self.shared.unserved(problem(&self.keys, &pair.key, why));
                 let key = self.keys.read(&pair.key);
                 let is_new = pair.create_revision == pair.mod_revision;
                 // What was served before is so no more.
@@ -244,6 +245,16 @@ impl Mirror {
         }
         self.shared.trouble(Some(failure));
         sleep(pause).await;
+    }
+}
+
+/// A key that is not served.
+fn problem(keys: &Keys, path: &[u8], text: String) -> Problem {
+    Problem {
+        kind: keys.kind(path),
+        name: String::from_utf8_lossy(path).into_owned(),
+        uid: None,
+        text,
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::keys::Keys;
 use crate::backend::problems::{MAX_PROBLEMS, Problem, Problems};
 
 /// Why etcd cannot be watched now, and what is not served.
@@ -33,25 +32,19 @@ impl Shared {
         self.0.lock().problems.all().cloned().collect()
     }
 
-    /// Everything is read anew. Returns what was known.
-    pub fn begin(&self) -> Problems {
-        std::mem::take(&mut self.0.lock().problems)
-    }
-
-    /// Everything was read. What was known before is no news.
-    pub fn listed(&self, before: &Problems) {
-        self.0.lock().problems.known_from(before);
+    /// Everything was read, and this is not served. What was known before is no
+    /// news.
+    pub fn listed(&self, mut problems: Problems) {
+        let mut state = self.0.lock();
+        problems.known_from(&state.problems);
+        state.problems = problems;
+        drop(state);
         self.tell();
     }
 
     /// A key is not served.
-    pub fn unserved(&self, keys: &Keys, path: &[u8], text: String) {
-        self.0.lock().problems.note(Problem {
-            kind: keys.kind(path),
-            name: String::from_utf8_lossy(path).into_owned(),
-            uid: None,
-            text,
-        });
+    pub fn unserved(&self, problem: Problem) {
+        self.0.lock().problems.note(problem);
     }
 
     /// A key is served, or gone.

@@ -229,6 +229,8 @@ pub struct Pair {
     pub value: String,
     /// The lease that it is attached to; 0 for none.
     pub lease: i64,
+    /// When it was written last.
+    pub revision: i64,
 }
 
 impl Pair {
@@ -243,11 +245,13 @@ fn pairs(answer: &Value) -> Vec<Pair> {
         let bytes = BASE64.decode(value.as_str().unwrap_or_default().as_bytes());
         String::from_utf8(bytes.unwrap()).unwrap()
     };
+    let number = |value: &Value| value.as_str().unwrap_or("0").parse().unwrap();
     let all = answer["kvs"].as_array().into_iter().flatten();
     all.map(|pair| Pair {
         key: plain(&pair["key"]),
         value: plain(&pair["value"]),
-        lease: pair["lease"].as_str().unwrap_or("0").parse().unwrap(),
+        lease: number(&pair["lease"]),
+        revision: number(&pair["mod_revision"]),
     })
     .collect()
 }
