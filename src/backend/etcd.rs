@@ -6,7 +6,7 @@
 //!
 //! Every request goes to one member, and to the next when that does not answer;
 //! one without a leader does not. Nothing that is registered is attached to a
-//! lease of etcd's (see [`lease`]).
+//! lease of etcd's: `etcd/lease.rs` tells why.
 
 mod client;
 mod connect;

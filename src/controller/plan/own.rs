@@ -105,3 +105,75 @@ impl Own {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Revision, Stored};
+    use crate::controller::plan::Pace;
+    use crate::lease::{Lease, Released};
+    use crate::record::{Name, Record};
+    use crate::registry::testing::record;
+    use crate::time::Now;
+
+    struct Nobody;
+
+    impl Census for Nobody {
+        fn nodes(&self) -> usize {
+            1
+        }
+
+        fn endpoints_of(&self, _: &Name) -> usize {
+            1
+        }
+    }
+
+    #[test]
+    fn what_was_released_goes_by_either_plan_once_time_has_counted() {
+        let now = Now::read();
+        let second = Duration::from_secs(1);
+        let orphan_for = 100 * second;
+        let shared = ClusterPlan::new(Pace::cluster(), orphan_for, now.mono);
+        let plans = [
+            (
+                Own::Alone(Box::new(Plan::new(Pace::default(), now.mono))),
+                Asks::Sign,
+            ),
+            (
+                Own::Shared(Box::new(shared)),
+                Asks::Replicas(read_every(orphan_for)),
+            ),
+        ];
+        for (mut plan, asks) in plans {
+            assert_eq!(plan.asks(), asks);
+            let mut released = record("t", "n", "c");
+            released.lease = Lease::released(Released::ConnectionClosed, now.wall, 5 * second);
+            let key = released.endpoint.key.clone();
+            plan.apply(&[Change::Put(Stored {
+                record: Record::Endpoint(Arc::new(released)),
+                revision: Revision(7),
+            })]);
+            plan.contact(now.mono, &[]);
+            assert_eq!(plan.waiting(), 1);
+            // The store was away for all of it.
+            let later = now.plus(100 * second).mono;
+            assert_eq!(plan.take_due(later, &Nobody), []);
+            let mut due = Vec::new();
+            for after in 0..10 {
+                let at = later + second * after;
+                plan.contact(at, &[]);
+                due.extend(plan.take_due(at, &Nobody));
+            }
+            assert_eq!(due.len(), 1, "{plan:?}");
+            assert_eq!((&due[0].key, due[0].revision), (&key, Revision(7)));
+            plan.again(&key);
+            let at = later + 20 * second;
+            assert_eq!(plan.take_due(at, &Nobody).len(), 1, "it was not deleted");
+            plan.apply(&[Change::Delete(
+                crate::record::Key::Endpoint(key),
+                Revision(8),
+            )]);
+            assert_eq!((plan.waiting(), plan.braked_for()), (0, None));
+        }
+    }
+}
