@@ -1,4 +1,4 @@
-//! Compiles the protocol definition (without a `protoc` on the machine) and
+//! Compiles the protocol definitions (without a `protoc` on the machine) and
 //! notes what `--version` tells.
 
 use std::path::{Path, PathBuf};
@@ -8,20 +8,23 @@ use std::{env, error, fs};
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn error::Error>> {
-    protocol()?;
+    protocols()?;
     facts();
     Ok(())
 }
 
-fn protocol() -> Result<(), Box<dyn error::Error>> {
+fn protocols() -> Result<(), Box<dyn error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["sd.proto"], ["proto"])?;
+    let gost = protox::compile(["sd.proto"], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("sd.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .build_server(false)
-        .build_transport(false)
-        .compile_fds(descriptors)?;
+    fs::write(out.join("sd.bin"), gost.encode_to_vec())?;
+    let etcd = protox::compile(["etcd.proto"], ["proto"])?;
+    for descriptors in [gost, etcd] {
+        tonic_prost_build::configure()
+            .build_server(false)
+            .build_transport(false)
+            .compile_fds(descriptors)?;
+    }
     Ok(())
 }
 

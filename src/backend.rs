@@ -20,13 +20,16 @@
 
 #[cfg(test)]
 pub(crate) mod contract;
+pub mod etcd;
 pub mod file;
 pub mod follow;
 pub mod kubernetes;
 pub mod memory;
+pub mod problems;
 
 use std::fmt;
 
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
@@ -154,6 +157,26 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
     /// Everything that is stored, then every change.
     fn watch(&self) -> BoxStream<'static, Result<Change, WatchError>>;
+
+    /// All records of a kind as they are stored now: whatever was written before
+    /// this was asked for is seen. By default what a new watch tells first; a
+    /// store that can ask for one kind alone spares itself the others.
+    fn list(&self, kind: Kind) -> BoxFuture<'static, Result<Vec<Stored>, WriteError>> {
+        let mut watch = self.keeps(kind).then(|| self.watch());
+        Box::pin(async move {
+            let Some(watch) = &mut watch else {
+                return Ok(Vec::new());
+            };
+            loop {
+                match watch.next().await {
+                    Some(Ok(Change::Reset(told, all, _))) if told == kind => return Ok(all),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Err(WriteError::Unavailable(error.to_string())),
+                    None => return Err(WriteError::Unavailable("the watch has ended".into())),
+                }
+            }
+        })
+    }
 
     /// Why what is stored cannot be read now, as far as that is known.
     fn trouble(&self) -> Option<String> {

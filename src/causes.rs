@@ -44,6 +44,24 @@ impl Default for Causes {
     }
 }
 
+/// An error with all that caused it: the outermost seldom says what is wrong.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    /// A cause that causes itself ends somewhere.
+    const DEEPEST: usize = 8;
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    for _ in 0..DEEPEST {
+        let Some(error) = cause else { break };
+        let more = error.to_string();
+        // Some repeat what caused them.
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

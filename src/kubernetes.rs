@@ -21,6 +21,8 @@ use kube::config::InferConfigError;
 use kube::{Client, Config};
 use tower::{BoxError, ServiceBuilder};
 
+use crate::causes::chain;
+
 pub use call::{CALL_TIMEOUT, call};
 pub use failure::Failure;
 
@@ -110,7 +112,7 @@ pub fn client(mut config: Config) -> Result<Client, ConnectError> {
     let url = config.cluster_url.clone();
     stack(config).map_err(|error| ConnectError::Credentials {
         url,
-        why: failure::chain(&error),
+        why: chain(&error),
     })
 }
 

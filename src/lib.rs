@@ -4,8 +4,8 @@
 //!   ways in                  the registry                    where it is kept
 //!   server ┬ gost ─────────→ registry ─┬ writeback ───────→ backend ┬ memory
 //!          │ (HTTP and gRPC)    ↑      │ vouch (own lease) ─→  │    ├ file
-//!          ├ session ───────→ session ─┤                       │    └ kubernetes
-//!          │ (lines)            ↑      │                       │
+//!          ├ session ───────→ session ─┤                       │    ├ kubernetes
+//!          │ (lines)            ↑      │                       │    └ etcd
 //!          └ discoverd ─────→ services ┘                       │
 //!            (HTTP, events)     ↑                              │
 //!                               └──── upkeep (mirror, pods) ───┤
@@ -30,7 +30,8 @@
 //!   register with attributes: an engine, [`discoverd::Services`] around it, and
 //!   their HTTP API with events.
 //! - **Backends** ([`backend`]) are stores behind a small contract;
-//!   [`backend::kubernetes`] is the one that replicas of the registry share.
+//!   [`backend::kubernetes`] and [`backend::etcd`] are those that replicas of the
+//!   registry share. `docs/stores.md` tells how to write another one.
 //! - Around them: [`writeback`] makes the writes, [`vouch`] renews the lease by
 //!   which this replica vouches for what it holds, [`upkeep`] mirrors the store
 //!   into the registry and sweeps for what has become silent, [`controller`]

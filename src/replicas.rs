@@ -35,16 +35,11 @@ struct Seen {
     changed: Option<Instant>,
     /// The store's time at which it last changed or was first seen.
     since: Instant,
+    /// How long its lease is valid, or was.
+    validity: Duration,
     /// Whether the last that was heard of it was that it gave its lease up. Stays
     /// so when the lease goes, as it does with the pod of a replica that stopped.
     stopped: bool,
-}
-
-impl Seen {
-    fn validity(&self) -> Duration {
-        let record = self.record.as_ref();
-        record.map_or(VALIDITY, |record| record.duration())
-    }
 }
 
 impl Replicas {
@@ -86,6 +81,7 @@ impl Replicas {
                 suspects: suspects(),
                 changed: after,
                 since,
+                validity: record.duration(),
                 stopped: record.stopped,
             };
             self.known.insert(Arc::clone(&record.identity), seen);
@@ -97,6 +93,7 @@ impl Replicas {
         seen.changed = seen.changed.max(after);
         seen.suspects = suspects();
         seen.record = Some(Arc::clone(record));
+        seen.validity = record.duration();
         seen.since = since;
         seen.stopped = record.stopped;
     }
@@ -112,14 +109,19 @@ impl Replicas {
         }
     }
 
-    /// The lease of a replica is gone. It may come back.
+    /// The lease of a replica is gone. It may come back, for which it has its
+    /// validity. One that had run out before has had that already: who died is not
+    /// taken for alive because a store removes its lease in the end.
     pub fn gone(&mut self, identity: &Arc<str>) {
         let since = self.contact.counted();
+        let had_run_out = self.has_run_out(identity);
         if let Some(seen) = self.known.get_mut(identity)
             && seen.record.take().is_some()
         {
             seen.suspects = Set::default();
-            seen.since = since;
+            if !had_run_out {
+                seen.since = since;
+            }
         }
         let contact = &self.contact;
         self.known.retain(|_, seen| {
@@ -147,6 +149,7 @@ impl Replicas {
                 suspects: Set::default(),
                 changed: None,
                 since: self.contact.counted(),
+                validity: VALIDITY,
                 stopped: false,
             };
             self.known.insert(Arc::clone(holder), seen);
@@ -160,7 +163,7 @@ impl Replicas {
         self.known.get(holder).is_some_and(|seen| {
             let changed = seen.record.as_ref().and(seen.changed);
             !seen.stopped
-                && changed.is_some_and(|at| now.saturating_duration_since(at) <= seen.validity())
+                && changed.is_some_and(|at| now.saturating_duration_since(at) <= seen.validity)
         })
     }
 
@@ -168,9 +171,9 @@ impl Replicas {
     /// lease was given up, or stayed as it is (or away) for its validity.
     #[must_use]
     pub fn has_run_out(&self, holder: &str) -> bool {
-        self.known.get(holder).is_some_and(|seen| {
-            seen.stopped || self.contact.has_passed(seen.since, seen.validity())
-        })
+        self.known
+            .get(holder)
+            .is_some_and(|seen| seen.stopped || self.contact.has_passed(seen.since, seen.validity))
     }
 
     /// Whether `holder` gave its lease up.
@@ -332,6 +335,25 @@ mod tests {
         assert_eq!(f.state("b"), (true, false));
         assert_eq!(f.replicas.living(), 1);
         f.pass(41, &["b"]);
+        assert_eq!(f.state("a"), (false, true));
+    }
+
+    #[test]
+    fn one_that_had_run_out_does_not_live_because_its_lease_is_removed() {
+        let mut f = fixture();
+        let mut short = f.record("a");
+        Arc::make_mut(&mut short).duration_seconds = 4;
+        f.replicas.see(&short, Some(f.now.mono));
+        f.pass(6, &[]);
+        assert_eq!(f.state("a"), (false, true));
+        f.replicas.gone(&"a".into());
+        assert_eq!(f.state("a"), (false, true));
+        // One that may live has as long to come back as it was valid.
+        f.replicas.see(&short, Some(f.now.mono));
+        f.pass(2, &[]);
+        f.replicas.gone(&"a".into());
+        assert_eq!(f.state("a"), (false, false));
+        f.pass(5, &[]);
         assert_eq!(f.state("a"), (false, true));
     }
 

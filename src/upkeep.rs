@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
 use crate::backend::follow::follow;
-use crate::controller::plan::Plan;
+use crate::controller::plan::own::Own;
 use crate::discoverd::Services;
 use crate::discoverd::tunnels::LOOK_EVERY;
 use crate::pods::PodChange;
@@ -37,7 +37,7 @@ pub async fn mirror(
     registry: Arc<Registry>,
     sessions: Arc<Sessions>,
     services: Option<Arc<Services>>,
-    plan: Option<Arc<Mutex<Plan>>>,
+    plan: Option<Arc<Mutex<Own>>>,
     backend: Arc<dyn Backend>,
     stop: CancellationToken,
 ) {

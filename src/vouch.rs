@@ -78,7 +78,10 @@ async fn make(
 fn report(result: &Result<Revision, WriteError>, causes: &mut Causes) {
     match result {
         Ok(_) => causes.mended(),
-        Err(WriteError::Conflict(_)) => {
+        Err(WriteError::Conflict(None)) => {
+            tracing::info!("this replica's lease was gone from the store and is made anew");
+        }
+        Err(WriteError::Conflict(Some(_))) => {
             tracing::info!(
                 "this replica's lease had been written by somebody else and is written again; if this repeats, another process runs with the same identity"
             );

@@ -1,16 +1,13 @@
 //! What is told of Kubernetes.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::args::values;
 use crate::kubernetes::pods::Scope;
-use crate::registry::vouch::Sharing;
 
-/// Which replica this is, and where its records are. Read with
+/// Where the records are, and the pod that this runs in. Read with
 /// `--store kubernetes` only.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Kubernetes (with --store kubernetes)")]
@@ -18,17 +15,6 @@ pub struct Kubernetes {
     /// Where its records are.
     #[command(flatten)]
     pub place: Place,
-    /// Who this replica is, as the holder of leases; unset, its pod, or else the host's name and --listen
-    ///
-    /// Must stay the same when the process starts anew, and no two processes may
-    /// have the same.
-    #[arg(
-        long,
-        env = "TUNNEL_REGISTRY_IDENTITY",
-        value_name = "NAME",
-        value_parser = values::identity
-    )]
-    pub identity: Option<String>,
     /// The pod that this runs in: `metadata.name` of the downward API
     ///
     /// With --pod-uid and --pod-namespace. In a pod with a gost it owns what
@@ -66,18 +52,6 @@ pub struct Kubernetes {
         value_enum
     )]
     pub watch_pods: WatchPods,
-    /// How long this replica's own lease is valid; it is renewed after a quarter
-    ///
-    /// When it was not renewed for so long, what the replica holds is offered
-    /// last, and others take over what they hear. All replicas should have the same.
-    #[arg(
-        long,
-        env = "TUNNEL_REGISTRY_REPLICA_LEASE",
-        value_name = "TIME",
-        default_value = "40s",
-        value_parser = values::time(Duration::from_secs(4), Duration::from_secs(3600))
-    )]
-    pub replica_lease: Duration,
 }
 
 /// Where all replicas and controllers of a registry keep their records.
@@ -124,37 +98,16 @@ impl WatchPods {
     }
 }
 
-/// There is nothing to be known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this host has no name to be known by; give the replica one with --identity")]
-pub struct NoIdentity;
-
 impl Kubernetes {
-    /// Who this replica is on a host of this name, that listens there. In a pod
-    /// its uid is part of it, so that the next pod of that name is somebody else.
-    ///
-    /// # Errors
-    /// When there is nothing to be known by.
-    pub fn identity(&self, host: &str, listen: SocketAddr) -> Result<Arc<str>, NoIdentity> {
-        if let Some(identity) = &self.identity {
-            return Ok(identity.as_str().into());
-        }
-        if let Some((name, uid)) = self.pod_name.as_ref().zip(self.pod_uid) {
-            // What is longest is the name; the uid alone is enough.
-            let room = values::MAX_IDENTITY - uid.to_string().len() - 1;
-            let name = &name[..name.floor_char_boundary(room)];
-            return Ok(format!("{name}_{uid}").into());
-        }
-        let host = values::identity(host).map_err(|_| NoIdentity)?;
-        Ok(format!("{host}_{listen}").into())
-    }
-
-    /// How the store is shared with other replicas.
+    /// Who a replica in this pod is, if it is in one. The pod's uid is part of it,
+    /// so that the next pod of that name is somebody else.
     #[must_use]
-    pub fn sharing(&self) -> Sharing {
-        Sharing {
-            validity: self.replica_lease,
-        }
+    pub fn identity(&self) -> Option<Arc<str>> {
+        let (name, uid) = self.pod_name.as_ref().zip(self.pod_uid)?;
+        // What is longest is the name; the uid alone is enough.
+        let room = values::MAX_IDENTITY - uid.to_string().len() - 1;
+        let name = &name[..name.floor_char_boundary(room)];
+        Some(format!("{name}_{uid}").into())
     }
 }
 
@@ -177,25 +130,15 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_is_known_by_its_pod_or_its_host() {
-        let listen = "127.0.0.1:8000".parse().unwrap();
+    fn a_replica_is_known_by_its_pod() {
         let uid = "8f14e45f-ceea-467f-a0e6-d1cb2a1c5f3b";
         let pod = parse(&format!("--pod-name gost-0 --pod-uid {uid}")).unwrap();
-        assert_eq!(
-            &*pod.identity("host", listen).unwrap(),
-            format!("gost-0_{uid}")
-        );
+        assert_eq!(*pod.identity().unwrap(), *format!("gost-0_{uid}"));
         let long = "x".repeat(253);
         let pod = parse(&format!("--pod-name {long} --pod-uid {uid}")).unwrap();
-        let identity = pod.identity("host", listen).unwrap();
+        let identity = pod.identity().unwrap();
         assert!(identity.len() == values::MAX_IDENTITY && identity.ends_with(uid));
-        assert_eq!(
-            &*parse("").unwrap().identity("host", listen).unwrap(),
-            "host_127.0.0.1:8000"
-        );
-        let named = parse("--identity a").unwrap();
-        assert_eq!(&*named.identity("host", listen).unwrap(), "a");
-        assert_eq!(parse("").unwrap().identity("", listen), Err(NoIdentity));
+        assert_eq!(parse("").unwrap().identity(), None);
     }
 
     #[test]
@@ -205,7 +148,6 @@ mod tests {
             "--pod-uid 8f14e45f-ceea-467f-a0e6-d1cb2a1c5f3b",
             "--pod-name a --pod-uid b",
             "--namespace A_b",
-            "--replica-lease 1s",
             "--watch-pods some",
         ] {
             assert!(parse(line).is_err(), "{line}");

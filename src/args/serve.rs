@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 
-use crate::args::{Dns, Kubernetes, Services, Session, Store, values};
+use crate::args::{Dns, Etcd, Kubernetes, Replica, Services, Session, Store, values};
 use crate::lease::Timing;
 use crate::registry;
 use crate::server;
@@ -20,11 +20,12 @@ pub struct Serve {
     /// Where it listens.
     #[command(flatten)]
     pub listening: Listening,
-    /// Where registrations are kept: file:PATH, memory or kubernetes; unset, a file in the platform's data folder
+    /// Where registrations are kept: file:PATH, memory, kubernetes or etcd:URL[,URL…]; unset, a file in the platform's data folder
     ///
     /// The path of that file is
     /// logged at start. The memory store forgets everything when the process
-    /// ends, and gost never registers twice.
+    /// ends, and gost never registers twice. Of etcd name all members, such as
+    /// etcd:https://etcd-0:2379,https://etcd-1:2379.
     #[arg(
         long,
         env = "TUNNEL_REGISTRY_STORE",
@@ -34,7 +35,13 @@ pub struct Serve {
     pub store: Option<Store>,
     /// Which replica this is.
     #[command(flatten)]
+    pub replica: Replica,
+    /// Where its records are in Kubernetes.
+    #[command(flatten)]
     pub kubernetes: Kubernetes,
+    /// How it speaks to etcd.
+    #[command(flatten)]
+    pub etcd: Etcd,
     /// Who may call.
     #[command(flatten)]
     pub access: Access,

@@ -10,7 +10,7 @@ use crate::args::{Store, values};
 use crate::server::session::Limits;
 use crate::server::tls::TlsFiles;
 
-/// Where backends announce themselves when the store is this process's own.
+/// Where backends announce themselves unless they are in Kubernetes.
 const USUAL: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8181);
 
@@ -36,7 +36,7 @@ impl FromStr for Listen {
     }
 }
 
-/// Where maintenance is answered for when the store is this process's own.
+/// Where maintenance is answered for unless they are in Kubernetes.
 const USUAL_MAINTENANCE: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8182);
 
@@ -175,7 +175,7 @@ impl Session {
         match (self.session_listen, store) {
             (Some(Listen::At(address)), _) => Some(address),
             (Some(Listen::Off), _) | (None, Store::Kubernetes) => None,
-            (None, Store::Memory | Store::File(_)) => Some(USUAL),
+            (None, Store::Memory | Store::File(_) | Store::Etcd(_)) => Some(USUAL),
         }
     }
 
@@ -186,7 +186,7 @@ impl Session {
         match (self.maintenance_listen, self.session_listen, store) {
             (Some(Listen::At(address)), ..) => Some(address),
             (Some(Listen::Off), ..) | (_, Some(Listen::Off), _) | (.., Store::Kubernetes) => None,
-            (None, _, Store::Memory | Store::File(_)) => Some(USUAL_MAINTENANCE),
+            (None, _, Store::Memory | Store::File(_) | Store::Etcd(_)) => Some(USUAL_MAINTENANCE),
         }
     }
 
@@ -247,6 +247,7 @@ mod tests {
         let at = |line: &str, store: &Store| serve(line).session.listen(store);
         assert_eq!(at("", &Store::Memory), Some(USUAL));
         assert_eq!(at("", &Store::File("x".into())), Some(USUAL));
+        assert_eq!(at("", &Store::Etcd(Vec::new())), Some(USUAL));
         assert_eq!(at("", &Store::Kubernetes), None);
         let open = Some("0.0.0.0:81".parse().unwrap());
         assert_eq!(at("--session-listen 0.0.0.0:81", &Store::Kubernetes), open);

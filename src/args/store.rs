@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use directories::ProjectDirs;
 
+use crate::backend::etcd::{Url, UrlError};
+
 /// Where registrations are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Store {
@@ -15,10 +17,14 @@ pub enum Store {
     File(PathBuf),
     /// As custom resources of Kubernetes.
     Kubernetes,
+    /// As keys of an etcd, of which these are the members, or some of them.
+    Etcd(Vec<Url>),
 }
 
 /// The name of the file in the platform's data folder.
 const FILE: &str = "registry.redb";
+/// The most members of etcd that are named; a cluster has seldom more than seven.
+const MAX_MEMBERS: usize = 32;
 
 impl Store {
     /// The store that is used when none is named: a file in the platform's data
@@ -44,6 +50,10 @@ impl fmt::Display for Store {
             Self::Memory => f.write_str("memory"),
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Kubernetes => f.write_str("kubernetes"),
+            Self::Etcd(urls) => {
+                let urls: Vec<_> = urls.iter().map(Url::to_string).collect();
+                write!(f, "etcd:{}", urls.join(","))
+            }
         }
     }
 }
@@ -64,11 +74,23 @@ pub enum StoreError {
     /// `file://host/path`.
     #[error("names a file on another host; write file:PATH")]
     Host,
-    /// A store that this version does not have.
-    #[error("this version has no {0} store; it has file:PATH, memory and kubernetes")]
-    NotHere(&'static str),
+    /// `etcd:` and nothing else.
+    #[error("names no member of etcd; write etcd:URL, such as etcd:http://127.0.0.1:2379")]
+    NoUrl,
+    /// What is no URL of etcd.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// Some with TLS, some without.
+    #[error("has http:// and https:// URLs; all members are reached in the same way")]
+    Mixed,
+    /// One is named more than once.
+    #[error("names {0} more than once")]
+    Twice(String),
+    /// More than there may be.
+    #[error("names {0} members of etcd; {MAX_MEMBERS} are enough")]
+    Members(usize),
     /// Anything else.
-    #[error("is no store; use file:PATH, memory or kubernetes")]
+    #[error("is no store; use file:PATH, memory, kubernetes or etcd:URL[,URL…]")]
     Unknown,
 }
 
@@ -90,9 +112,31 @@ impl FromStr for Store {
                 Some(_) => Err(StoreError::Host),
             },
             ("kubernetes", None) => Ok(Self::Kubernetes),
-            ("etcd", _) => Err(StoreError::NotHere("etcd")),
+            ("etcd", None | Some("")) => Err(StoreError::NoUrl),
+            ("etcd", Some(rest)) => members(rest).map(Self::Etcd),
             _ => Err(StoreError::Unknown),
         }
+    }
+}
+
+fn members(text: &str) -> Result<Vec<Url>, StoreError> {
+    let mut urls: Vec<Url> = Vec::new();
+    for text in text.split(',') {
+        let url: Url = text.parse()?;
+        if urls.iter().any(|known| known.is_https() != url.is_https()) {
+            return Err(StoreError::Mixed);
+        }
+        if urls
+            .iter()
+            .any(|known| known.authority() == url.authority())
+        {
+            return Err(StoreError::Twice(url.to_string()));
+        }
+        urls.push(url);
+    }
+    match urls.len() {
+        ..=MAX_MEMBERS => Ok(urls),
+        many => Err(StoreError::Members(many)),
     }
 }
 
@@ -103,6 +147,12 @@ mod tests {
     #[test]
     fn stores_are_named() {
         let file = |path: &str| Ok(Store::File(path.into()));
+        let etcd = |urls: &[&str]| {
+            let urls = urls.iter().map(|url| url.parse().unwrap());
+            Ok(Store::Etcd(urls.collect()))
+        };
+        let many: Vec<_> = (0..=MAX_MEMBERS).map(|n| format!("http://m{n}")).collect();
+        let many = format!("etcd:{}", many.join(","));
         for (text, store) in [
             ("memory", Ok(Store::Memory)),
             ("file:/var/lib/r.redb", file("/var/lib/r.redb")),
@@ -116,7 +166,19 @@ mod tests {
             ("memory:", Err(StoreError::Unknown)),
             ("kubernetes", Ok(Store::Kubernetes)),
             ("kubernetes:x", Err(StoreError::Unknown)),
-            ("etcd:http://etcd:2379", Err(StoreError::NotHere("etcd"))),
+            (
+                "etcd:http://a:1,http://b",
+                etcd(&["http://a:1", "http://b"]),
+            ),
+            ("etcd:https://[::1]:2379", etcd(&["https://[::1]:2379"])),
+            ("etcd", Err(StoreError::NoUrl)),
+            ("etcd:", Err(StoreError::NoUrl)),
+            ("etcd:http://a,https://b", Err(StoreError::Mixed)),
+            (
+                "etcd:http://a,http://a:2379",
+                Err(StoreError::Twice("http://a:2379".into())),
+            ),
+            (&many, Err(StoreError::Members(MAX_MEMBERS + 1))),
             ("", Err(StoreError::Unknown)),
             ("redis", Err(StoreError::Unknown)),
         ] {
@@ -125,8 +187,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_url_is_told() {
+        for text in [
+            "etcd:a:2379",
+            "etcd:http://a,",
+            "etcd:http://u:p@a",
+            "etcd://a",
+        ] {
+            let error = text.parse::<Store>().unwrap_err().to_string();
+            assert!(error.contains("https://etcd-0.example.com:2379"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_store_prints_as_it_is_given() {
-        for text in ["memory", "file:/var/lib/r.redb", "kubernetes"] {
+        for text in [
+            "memory",
+            "file:/var/lib/r.redb",
+            "kubernetes",
+            "etcd:http://a:1,http://b",
+        ] {
             assert_eq!(text.parse::<Store>().unwrap().to_string(), text);
         }
     }

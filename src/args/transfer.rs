@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::args::kubernetes::Place;
-use crate::args::{Store, values};
+use crate::args::{Etcd, Store, values};
 use crate::record::Kind;
 use crate::transfer::What;
 use crate::transfer::redis::RedisUrl;
@@ -12,12 +12,15 @@ use crate::transfer::redis::RedisUrl;
 /// Which part of which store.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Part {
-    /// The store, as `serve` has it: file:PATH or kubernetes; unset, the file in the platform's data folder
+    /// The store, as `serve` has it: file:PATH, kubernetes or etcd:URL; unset, the file in the platform's data folder
     #[arg(long, env = "TUNNEL_REGISTRY_STORE", value_name = "STORE")]
     pub store: Option<Store>,
     /// Where its records are in Kubernetes.
     #[command(flatten)]
     pub place: Place,
+    /// How etcd is spoken to.
+    #[command(flatten)]
+    pub etcd: Etcd,
     /// Only these, separated by commas; unset, all that the store keeps
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_enum)]
     pub only: Vec<What>,
@@ -65,7 +68,8 @@ pub struct Import {
     pub file: Option<PathBuf>,
     /// Read the tunnels of today's peer (gost-plugins sd) from its Redis, as redis://USER:PASSWORD@HOST:PORT/DB
     ///
-    /// Only the host must be there.    ///
+    /// Only the host must be there.
+    ///
     /// Nothing is written there. Everyone on the machine can read a command line:
     /// with a password, use the variable.
     #[arg(

@@ -52,6 +52,7 @@ macro_rules! suite {
             services_and_instances_are_records_like_others
             what_is_not_kept_is_refused
             it_gives_signs_of_life
+            a_list_tells_what_was_written_before
         );
     };
 }
@@ -383,4 +384,28 @@ pub(crate) async fn what_is_not_kept_is_refused(store: Arc<dyn Backend>) {
 
 pub(crate) async fn it_gives_signs_of_life(store: Arc<dyn Backend>) {
     assert_eq!(store.ping().await, Ok(()));
+}
+
+pub(crate) async fn a_list_tells_what_was_written_before(store: Arc<dyn Backend>) {
+    let kept = Kind::ALL.into_iter().filter(|kind| store.keeps(*kind));
+    for kind in kept.clone() {
+        assert_eq!(store.list(kind).await, Ok(Vec::new()));
+    }
+    let records = [
+        record("t", "c", 1),
+        replica("r", 1),
+        session("h", 1),
+        service("s", 1),
+        instance("s", "h", 1),
+    ];
+    let records = records.into_iter();
+    for record in records.filter(|record| store.keeps(record.kind())) {
+        let revision = store.write(Write::Create(record.clone())).await.unwrap();
+        let of = record.kind();
+        let stored = Stored { record, revision };
+        assert_eq!(store.list(of).await.as_deref(), Ok(&[stored][..]));
+    }
+    for kind in kept {
+        assert_eq!(store.list(kind).await.unwrap().len(), 1, "{kind:?}");
+    }
 }

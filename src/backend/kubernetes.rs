@@ -13,7 +13,6 @@ mod holders;
 mod kinds;
 mod mirror;
 mod object;
-mod problems;
 mod shared;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -31,11 +30,11 @@ use crate::record::Kind;
 
 use crate::resources::{DiscoveryInstance, DiscoveryService, ProxySession, TunnelEndpoint};
 
+pub use crate::backend::problems::{MAX_PROBLEMS, Problem};
 use api::Api;
 use mirror::mirror;
 use object::Object;
 pub use object::Owner;
-pub use problems::{MAX_PROBLEMS, Problem};
 use shared::Shared;
 use writer::{WRITES_AT_ONCE, Writer};
 

@@ -6,6 +6,7 @@
 //! whose holder has died, and those whose pod is gone.
 
 pub mod cluster;
+pub mod own;
 pub mod pace;
 pub mod routes;
 mod waits;

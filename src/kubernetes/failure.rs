@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+use crate::causes::chain;
+
 /// What a failed request means.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -119,24 +121,6 @@ impl Failure {
 fn has_cause(status: &Status, reason: &str) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes.into_iter().any(|cause| cause.reason == reason)
-}
-
-/// An error with all that caused it: the outermost seldom says what is wrong.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    /// A cause that causes itself ends somewhere.
-    const DEEPEST: usize = 8;
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    for _ in 0..DEEPEST {
-        let Some(error) = cause else { break };
-        let more = error.to_string();
-        // Some repeat what caused them.
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

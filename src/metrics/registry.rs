@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use crate::controller::plan::Plan;
+use crate::controller::plan::own::Own;
 use crate::registry::Registry;
 use crate::registry::view::Tally;
 
@@ -18,14 +18,14 @@ use crate::registry::view::Tally;
 #[derive(Debug)]
 pub struct Figures {
     registry: Arc<Registry>,
-    plan: Option<Arc<Mutex<Plan>>>,
+    plan: Option<Arc<Mutex<Own>>>,
 }
 
 impl Figures {
     /// The figures of `registry`, and of the `plan` by which its store is
     /// collected, where this process does that.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, plan: Option<Arc<Mutex<Plan>>>) -> Self {
+    pub fn new(registry: Arc<Registry>, plan: Option<Arc<Mutex<Own>>>) -> Self {
         Self { registry, plan }
     }
 }
@@ -162,11 +162,11 @@ impl Collector for Figures {
     }
 }
 
-fn collecting(encoder: &mut DescriptorEncoder, plan: &Plan) -> fmt::Result {
+fn collecting(encoder: &mut DescriptorEncoder, plan: &Own) -> fmt::Result {
     gauge(
         encoder,
         "collector_waiting",
-        "Released endpoints that wait to be collected",
+        "Endpoints that nobody maintains and that wait to be collected",
         None,
         plan.waiting() as f64,
     )?;
@@ -238,7 +238,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::plan::Pace;
+    use crate::controller::plan::{Pace, Plan};
     use crate::metrics::Metrics;
     use crate::registry::testing::registry;
     use crate::time::Now;
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn an_empty_registry_tells_its_figures() {
         let registry = Arc::new(registry());
-        let plan = Plan::new(Pace::default(), Now::read().mono);
+        let plan = Own::Alone(Box::new(Plan::new(Pace::default(), Now::read().mono)));
         let metrics = Metrics::new();
         metrics.register(Box::new(Figures::new(
             registry,

@@ -187,8 +187,10 @@ impl Core {
                 self.vouch.failures = self.vouch.failures.saturating_add(1);
                 self.vouch.failure = Some(error.to_string());
                 if let WriteError::Conflict(current) = error {
-                    // At first it is what an earlier life of this process left.
-                    self.vouch.disturbed += u64::from(self.vouch.revision.is_some());
+                    // At first it is what an earlier life of this process left, and a
+                    // store may remove it when it was not renewed for long.
+                    let by_others = self.vouch.revision.is_some() && current.is_some();
+                    self.vouch.disturbed += u64::from(by_others);
                     self.vouch.revision = current.as_ref().map(|stored| stored.revision);
                 }
                 match (error, self.vouch.failures) {

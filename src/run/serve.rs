@@ -13,7 +13,6 @@ use crate::admin::{self, Admin};
 use crate::args::{Serve, Store};
 use crate::backend::Backend;
 use crate::controller::collect;
-use crate::controller::plan::{Pace, Plan};
 use crate::kubernetes::pods;
 use crate::metrics::Metrics;
 use crate::metrics::registry::Figures;
@@ -76,6 +75,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         backend,
         identity,
         sharing,
+        plan,
         pod,
         cluster,
     } = store::open(&store, args).await?;
@@ -102,10 +102,7 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         .are_served(&store)
         .then(|| services::services(args, &identity, sharing.is_some(), &backend));
     let dns = dns::bind(args, services.as_ref())?;
-    // A store that others share is collected by the controller.
-    let plan = sharing
-        .is_none()
-        .then(|| Arc::new(Mutex::new(Plan::new(Pace::default(), Now::read().mono))));
+    let plan = plan.map(|plan| Arc::new(Mutex::new(plan)));
     metrics.register(Box::new(Figures::new(Arc::clone(&registry), plan.clone())));
     metrics.register(Box::new(SessionFigures::new(Arc::clone(&sessions))));
     if let Some(services) = &services {

@@ -1,6 +1,5 @@
 //! Opens the store that was asked for, with what comes with it.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,15 +7,21 @@ use kube::Client;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::args::kubernetes::Place;
+use crate::args::replica::NoIdentity;
+use crate::args::transfer::Part;
 use crate::args::{Kubernetes as Told, Serve, Store};
 use crate::backend::Backend;
+use crate::backend::etcd::Etcd;
 use crate::backend::file::File;
 use crate::backend::kubernetes::{Kubernetes, Owner, Settings};
 use crate::backend::memory::Memory;
+use crate::controller::plan::cluster::ClusterPlan;
+use crate::controller::plan::own::Own;
+use crate::controller::plan::{Pace, Plan};
 use crate::kubernetes;
 use crate::registry::vouch::Sharing;
 use crate::run::StartError;
+use crate::time::Now;
 
 /// Who holds the leases in a store that only one process may open.
 const SOLE_HOLDER: &str = "local";
@@ -27,8 +32,10 @@ pub(super) struct Opened {
     /// Who holds what this process maintains.
     pub identity: Arc<str>,
     /// How the store is shared with other replicas; none when it is this
-    /// process's own, which then collects it too.
+    /// process's own.
     pub sharing: Option<Sharing>,
+    /// How this process collects the store; none when a controller does.
+    pub plan: Option<Own>,
     /// The pod that this runs in.
     pub pod: Option<Uuid>,
     /// The cluster, and the namespace of the records in it.
@@ -36,7 +43,7 @@ pub(super) struct Opened {
 }
 
 /// Opens the store. Reading a large file takes a moment, so not on a thread that
-/// answers. A cluster is asked for nothing yet.
+/// answers. A cluster, or etcd, is asked for nothing yet.
 pub(super) async fn open(store: &Store, args: &Serve) -> Result<Opened, StartError> {
     let backend: Arc<dyn Backend> = match store {
         Store::Memory => Arc::new(Memory::new()),
@@ -46,13 +53,28 @@ pub(super) async fn open(store: &Store, args: &Serve) -> Result<Opened, StartErr
                 sessions: args.session.listen(store).is_some(),
                 services: args.services.are_served(store),
             };
-            return cluster(&args.kubernetes, args.listening.listen, kept).await;
+            return cluster(args, kept).await;
+        }
+        Store::Etcd(urls) => {
+            let etcd = Etcd::open(args.etcd.settings(urls.clone())).await?;
+            let now = Now::read().mono;
+            let plan = ClusterPlan::new(Pace::cluster(), args.replica.orphan_for, now);
+            return Ok(Opened {
+                backend: Arc::new(etcd),
+                identity: identity(args, None)?,
+                sharing: Some(args.replica.sharing()),
+                plan: Some(Own::Shared(Box::new(plan))),
+                pod: None,
+                cluster: None,
+            });
         }
     };
+    let plan = Plan::new(Pace::default(), Now::read().mono);
     Ok(Opened {
         backend,
         identity: SOLE_HOLDER.into(),
         sharing: None,
+        plan: Some(Own::Alone(Box::new(plan))),
         pod: None,
         cluster: None,
     })
@@ -66,16 +88,13 @@ struct Kept {
 
 /// Opens a store for a command that registers nothing: with every kind that it can
 /// keep, and nobody who holds anything in it.
-pub(super) async fn open_alone(
-    store: &Store,
-    place: &Place,
-) -> Result<Arc<dyn Backend>, StartError> {
+pub(super) async fn open_alone(store: &Store, part: &Part) -> Result<Arc<dyn Backend>, StartError> {
     match store {
         Store::Memory => Ok(Arc::new(Memory::new())),
         Store::File(path) => file(path).await,
         Store::Kubernetes => {
             let client = kubernetes::connect().await?;
-            let namespace = place.namespace_or(client.default_namespace());
+            let namespace = part.place.namespace_or(client.default_namespace());
             Ok(Arc::new(Kubernetes::new(Settings {
                 client,
                 namespace,
@@ -83,6 +102,10 @@ pub(super) async fn open_alone(
                 sessions: true,
                 services: true,
             })))
+        }
+        Store::Etcd(urls) => {
+            let etcd = Etcd::open(part.etcd.settings(urls.clone())).await?;
+            Ok(Arc::new(etcd))
         }
     }
 }
@@ -93,8 +116,15 @@ async fn file(path: &Path) -> Result<Arc<dyn Backend>, StartError> {
     Ok(Arc::new(file))
 }
 
-async fn cluster(told: &Told, listen: SocketAddr, kept: Kept) -> Result<Opened, StartError> {
-    let identity = told.identity(&host_name(), listen)?;
+/// Who this replica is.
+fn identity(args: &Serve, pod: Option<Arc<str>>) -> Result<Arc<str>, NoIdentity> {
+    let listen = args.listening.listen;
+    args.replica.identity(pod, &host_name(), listen)
+}
+
+async fn cluster(args: &Serve, kept: Kept) -> Result<Opened, StartError> {
+    let told = &args.kubernetes;
+    let identity = identity(args, told.identity())?;
     let client = kubernetes::connect().await?;
     let namespace = told.place.namespace_or(client.default_namespace());
     let owner = owner(told, &namespace);
@@ -108,7 +138,8 @@ async fn cluster(told: &Told, listen: SocketAddr, kept: Kept) -> Result<Opened, 
     Ok(Opened {
         backend: Arc::new(backend),
         identity,
-        sharing: Some(told.sharing()),
+        sharing: Some(args.replica.sharing()),
+        plan: None,
         pod: told.pod_uid,
         cluster: Some((client, namespace)),
     })

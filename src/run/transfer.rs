@@ -37,7 +37,7 @@ pub(super) fn export(args: &Export) -> Result<ExitCode, StartError> {
     }
     let runtime = runtime()?;
     let (present, keeps) = runtime.block_on(async {
-        let backend = store::open_alone(&store, &args.part.place).await?;
+        let backend = store::open_alone(&store, &args.part).await?;
         let present = collect(&*backend, &kinds).await?;
         let keeps: Vec<Kind> = kinds
             .iter()
@@ -111,7 +111,7 @@ pub(super) fn import(args: &Import) -> Result<ExitCode, StartError> {
         let backend: Arc<dyn Backend> = match &store {
             // Opening it would make it.
             Store::File(path) if args.dry_run && !path.exists() => Arc::new(Memory::new()),
-            store => store::open_alone(store, &args.part.place).await?,
+            store => store::open_alone(store, &args.part).await?,
         };
         let present = collect(&*backend, &kinds).await?;
         Ok::<_, StartError>(put(&*backend, &records, present, manner).await)

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -420,13 +420,21 @@ pub async fn fetch(
     address: SocketAddr,
     path: &str,
 ) -> Result<(StatusCode, String), Box<dyn std::error::Error>> {
+    ask(address, Request::get(path), Bytes::new()).await
+}
+
+/// Makes one request, on a connection of its own.
+pub async fn ask(
+    address: SocketAddr,
+    request: http::request::Builder,
+    body: impl Into<Bytes>,
+) -> Result<(StatusCode, String), Box<dyn std::error::Error>> {
+    let request = request.header("host", address.to_string());
+    let request = request.body(Full::new(body.into()))?;
     let exchange = async {
         let stream = TcpStream::connect(address).await?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::get(path)
-            .header("host", address.to_string())
-            .body(Empty::<Bytes>::new())?;
         let answer = async move {
             let (head, body) = sender.send_request(request).await?.into_parts();
             Ok::<_, hyper::Error>((head.status, body.collect().await?.to_bytes()))

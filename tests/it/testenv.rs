@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tunnel_registry::backend::Backend;
 use tunnel_registry::backend::memory::Memory;
+use tunnel_registry::controller::plan::own::Own;
 use tunnel_registry::controller::plan::{Pace, Plan};
 use tunnel_registry::discoverd::Services;
 use tunnel_registry::gost::Health;
@@ -87,7 +88,7 @@ pub fn registry_on(
     // A store that others share is collected by others.
     let plan = (!is_shared).then(|| {
         let plan = Plan::new(Pace::default(), Now::read().mono);
-        Arc::new(Mutex::new(plan))
+        Arc::new(Mutex::new(Own::Alone(Box::new(plan))))
     });
     tasks.spawn(upkeep::mirror(
         registry.clone(),

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::kinds::canonical_name;
 use super::object::{Found, Seen};
-use super::problems::{Problem, Problems};
+use crate::backend::problems::{Problem, Problems};
 use crate::backend::{Change, Revision, Stored};
 use crate::map::Map;
 use crate::record::{Key, Kind};
@@ -178,7 +178,7 @@ impl Catalogue {
             }
             (Found::Malformed(why), _) => {
                 self.problems.note(Problem {
-                    kind: self.kind,
+                    kind: Some(self.kind),
                     name: seen.name.clone(),
                     uid: seen.uid,
                     text: why.clone(),
@@ -262,7 +262,7 @@ impl Catalogue {
             }
             let uid = self.version(&name).and_then(|version| version.uid);
             self.problems.note(Problem {
-                kind: self.kind,
+                kind: Some(self.kind),
                 text: format!(
                     "has the same identity as {served}, which is served instead; delete one of them"
                 ),

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::catalogue::{Catalogue, Place};
-use super::problems::Problem;
+use crate::backend::problems::Problem;
 use crate::record::{Key, Kind};
 
 /// The catalogues of all kinds, each as the watch that last listed keeps it.

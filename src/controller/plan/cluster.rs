@@ -33,9 +33,20 @@ use places::Places;
 /// to take it over: a sidecar that crashed comes back to a gost that will not
 /// register again.
 pub const ORPHAN_FOR: Duration = Duration::from_secs(600);
+/// How often the replicas' leases are to be read, at most and at least: well below
+/// [`crate::contact::LONGEST_GAP`].
+const READ_EVERY: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(500)..=Duration::from_secs(10);
 /// A replica's lease that has been run out for so many times the wait of an
 /// orphan (an hour) may go, if no endpoint names the replica as its holder.
 const LEFT_BEHIND: u32 = 6;
+
+/// How often the replicas' leases are to be read when orphans wait for
+/// `orphan_for`: so that it is sure within a tenth of that.
+#[must_use]
+pub fn read_every(orphan_for: Duration) -> Duration {
+    (orphan_for / 10).clamp(*READ_EVERY.start(), *READ_EVERY.end())
+}
 
 /// How an endpoint is, as far as its collector knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +105,12 @@ impl ClusterPlan {
             touched: Vec::new(),
             now,
         }
+    }
+
+    /// How long an orphan waits.
+    #[must_use]
+    pub fn orphan_for(&self) -> Duration {
+        self.orphan_for
     }
 
     /// These are the leases of all replicas, freshly asked for.
@@ -291,6 +308,11 @@ impl ClusterPlan {
         let nodes = self.places.turned(now);
         self.touch_nodes(&nodes);
         std::mem::take(&mut self.touched)
+    }
+
+    /// Nobody will ask which endpoints' standing may have changed until now.
+    pub fn forget_touched(&mut self) {
+        self.touched.clear();
     }
 
     /// The endpoints that go now, at the revisions that were seen. Whoever

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -16,6 +16,7 @@ use super::{State, Work, count};
 use crate::causes::Causes;
 use crate::controller::notices::{About, Notice};
 use crate::controller::objects::{News, Problem};
+use crate::controller::plan::cluster::read_every;
 use crate::kubernetes::watch::{Told, watch};
 use crate::kubernetes::{CALL_TIMEOUT, Failure};
 use crate::pods::PodChange;
@@ -23,18 +24,8 @@ use crate::record::ReplicaRecord;
 use crate::resources::{TunnelEndpoint, replica_lease};
 use crate::time::Now;
 
-/// How often the replicas' leases are read, at most and at least: well below
-/// [`crate::contact::LONGEST_GAP`].
-const READ_EVERY: std::ops::RangeInclusive<Duration> =
-    Duration::from_millis(500)..=Duration::from_secs(10);
 /// How many leases a page of a list has.
 const PAGE: u32 = 500;
-
-/// How often the replicas' leases are read when orphans wait for `orphan_for`:
-/// so that it is sure within a tenth of that.
-fn read_every(orphan_for: Duration) -> Duration {
-    (orphan_for / 10).clamp(*READ_EVERY.start(), *READ_EVERY.end())
-}
 
 impl Work {
     /// Hears of endpoints, until `stop`.
@@ -268,21 +259,4 @@ async fn list(api: &Api<Lease>) -> Result<Vec<Lease>, Failure> {
     let listed = timeout(CALL_TIMEOUT, pages).await;
     listed.unwrap_or_else(|_| Err(Failure::late(CALL_TIMEOUT)))?;
     Ok(all)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::contact::LONGEST_GAP;
-    use crate::controller::plan::cluster::ORPHAN_FOR;
-
-    #[test]
-    fn leases_are_read_often_enough_for_time_to_count() {
-        let every = read_every(ORPHAN_FOR);
-        assert_eq!(every, Duration::from_secs(10));
-        assert!(every < LONGEST_GAP);
-        assert_eq!(read_every(Duration::from_secs(30)), Duration::from_secs(3));
-        let least = Duration::from_millis(500);
-        assert_eq!(read_every(Duration::from_secs(1)), least);
-    }
 }

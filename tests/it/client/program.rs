@@ -4,6 +4,7 @@ use serde_json::json;
 use tunnel_registry::client::{Client, Instance, LeaderType, ServiceMeta, instance_id};
 
 use super::told::{are, next};
+use crate::etcd::server as etcd;
 use crate::kube::env::Env;
 use crate::process::{Net, Setup, folder};
 
@@ -147,6 +148,19 @@ async fn on_the_kubernetes_store() {
     setup.environment = vec![("KUBECONFIG", env.kubeconfig().into())];
     let flags = format!("--namespace {} --watch-pods off --services", env.namespace);
     let registry = setup.flags(&flags).start().await;
+    runs_at(&format!("http://{}", registry.setup.listen)).await;
+    registry.stop().await;
+}
+
+#[tokio::test]
+async fn on_the_etcd_store() {
+    let folder = folder();
+    let mut setup = Setup::new(Net::take(), folder.path());
+    setup.store = Some(etcd::common().await.store().into());
+    let registry = setup
+        .flags(&format!("--etcd-prefix {}", etcd::prefix()))
+        .start()
+        .await;
     runs_at(&format!("http://{}", registry.setup.listen)).await;
     registry.stop().await;
 }

@@ -7,10 +7,12 @@ use futures::future::BoxFuture;
 use tempfile::TempDir;
 use tokio::time::timeout;
 use tunnel_registry::backend::Backend;
+use tunnel_registry::backend::etcd::Etcd;
 use tunnel_registry::backend::file::File;
 use tunnel_registry::backend::memory::Memory;
 use tunnel_registry::registry::vouch::Sharing;
 
+use crate::etcd::server as etcd;
 use crate::kube::env::Env as Namespace;
 use crate::kube::store::store;
 use crate::process::folder;
@@ -26,6 +28,7 @@ macro_rules! on_every_store {
     (lasting: $($name:ident)+) => {
         $crate::discoverd::places::on_every_store!(@ file; $($name)+);
         $crate::discoverd::places::on_every_store!(@ kubernetes; $($name)+);
+        $crate::discoverd::places::on_every_store!(@ etcd; $($name)+);
     };
     (@ $store:ident; $($name:ident)+) => {
         mod $store {
@@ -75,6 +78,21 @@ impl Place {
         let open = move || {
             let namespace = Arc::clone(&namespace);
             let opened = async move { Arc::new(store(&namespace).await) as Arc<dyn Backend> };
+            Box::pin(opened) as BoxFuture<'static, _>
+        };
+        Self {
+            open: Box::new(open),
+            sharing: Some(SHARING),
+        }
+    }
+
+    /// A prefix of a real etcd.
+    pub async fn etcd() -> Self {
+        let settings = etcd::common().await.settings();
+        let open = move || {
+            let settings = settings.clone();
+            let opened =
+                async { Arc::new(Etcd::open(settings).await.unwrap()) as Arc<dyn Backend> };
             Box::pin(opened) as BoxFuture<'static, _>
         };
         Self {

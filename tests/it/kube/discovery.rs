@@ -280,7 +280,7 @@ async fn what_was_spoilt_by_hand_is_not_served_and_told() {
     let problems = store.problems();
     assert_eq!(problems.len(), 2, "{problems:?}");
     let text = |kind| {
-        let mut of = problems.iter().filter(|problem| problem.kind == kind);
+        let mut of = problems.iter().filter(|problem| problem.kind == Some(kind));
         of.next().map(|problem| problem.text.as_str()).unwrap()
     };
     assert!(text(Kind::Service).starts_with("spec.meta.data must be JSON"));

@@ -89,19 +89,18 @@ impl Tools {
     }
 
     fn found(folder: &Path) -> Result<Self, String> {
-        let find = |tool: Tool| {
-            tool.found(folder).ok_or_else(|| {
-                format!(
-                    "KUBEBUILDER_ASSETS is {}, where there is no {}; put it there, or unset the variable to have it built",
-                    folder.display(),
-                    tool.name
-                )
-            })
-        };
         Ok(Self {
-            etcd: find(ETCD)?,
-            kube_apiserver: find(KUBE_APISERVER)?,
+            etcd: ETCD.users(folder)?,
+            kube_apiserver: KUBE_APISERVER.users(folder)?,
         })
+    }
+}
+
+/// etcd alone.
+pub fn etcd() -> Result<PathBuf, String> {
+    match users_own() {
+        Some(folder) => ETCD.users(&folder),
+        None => ETCD.built(),
     }
 }
 
@@ -168,6 +167,17 @@ fn variable(name: &str) -> Option<PathBuf> {
 }
 
 impl Tool {
+    /// The program in a user's folder, which must have it.
+    fn users(&self, folder: &Path) -> Result<PathBuf, String> {
+        self.found(folder).ok_or_else(|| {
+            format!(
+                "KUBEBUILDER_ASSETS is {}, where there is no {}; put it there, or unset the variable to have it built",
+                folder.display(),
+                self.name
+            )
+        })
+    }
+
     fn found(&self, folder: &Path) -> Option<PathBuf> {
         let path = folder.join(self.name);
         path.is_file().then_some(path)

@@ -341,3 +341,13 @@ fn an_orderly_stop_does_not_brake() {
         "each rolling restart warns of a brake"
     );
 }
+
+#[test]
+fn leases_are_read_often_enough_for_time_to_count() {
+    let every = read_every(ORPHAN_FOR);
+    assert_eq!(every, Duration::from_secs(10));
+    assert!(every < crate::contact::LONGEST_GAP);
+    assert_eq!(read_every(Duration::from_secs(30)), Duration::from_secs(3));
+    let least = Duration::from_millis(500);
+    assert_eq!(read_every(Duration::from_secs(1)), least);
+}

@@ -198,7 +198,10 @@ async fn a_stopped_replica_has_no_holder() {
     let [problem] = &problems[..] else {
         panic!("{problems:?}")
     };
-    assert_eq!((&*problem.name, problem.kind), ("broken", Kind::Replica));
+    assert_eq!(
+        (&*problem.name, problem.kind),
+        ("broken", Some(Kind::Replica))
+    );
     assert!(problem.uid.is_some());
 }
 

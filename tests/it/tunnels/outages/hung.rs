@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tunnel_registry::backend::memory::Memory;
 use tunnel_registry::backend::{Backend, Change, Revision, WatchError, Write, WriteError};
+use tunnel_registry::controller::plan::own::Own;
 use tunnel_registry::controller::plan::{Pace, Plan};
 use tunnel_registry::lease::Timing;
 use tunnel_registry::listing::{Filter, Listing as _};
@@ -103,7 +104,7 @@ impl InProcess {
             registry.clone(),
             sessions(&backend),
             None,
-            Some(Arc::new(Mutex::new(plan))),
+            Some(Arc::new(Mutex::new(Own::Alone(Box::new(plan))))),
             backend.clone(),
             stop.clone(),
         ));

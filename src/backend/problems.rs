@@ -1,4 +1,7 @@
-//! Objects that are not served, and why. Pure.
+//! What is in a store and not served, and why. Pure.
+//!
+//! In a store that others can write to there may be what no record can be read
+//! from. It is told to people, and nothing else is disturbed by it.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +9,16 @@ use uuid::Uuid;
 
 use crate::record::Kind;
 
-/// The most objects that are named. Whoever looks at so many mends what they
-/// have in common.
+/// The most that are named. Whoever looks at so many mends what they have in
+/// common.
 pub const MAX_PROBLEMS: usize = 256;
 
-/// An object that is not served.
+/// An object of Kubernetes, or a key of etcd, that is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Of which kind it should have been.
-    pub kind: Kind,
-    /// The object's name.
+    /// Of which kind it should have been; none where not even that can be told.
+    pub kind: Option<Kind>,
+    /// The object's name, or the key.
     pub name: String,
     /// The object's uid, to refer to it in an event.
     pub uid: Option<Uuid>,
@@ -23,9 +26,9 @@ pub struct Problem {
     pub text: String,
 }
 
-/// All that are known, by the name of the object.
+/// All that are known, by name.
 #[derive(Debug, Default)]
-pub(super) struct Problems {
+pub(crate) struct Problems {
     all: BTreeMap<String, Problem>,
     news: Vec<Problem>,
     /// How many more there were than are kept.
@@ -33,7 +36,7 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    /// An object is not served. Says so once, and again when the text changes.
+    /// Something is not served. Says so once, and again when the text changes.
     pub fn note(&mut self, problem: Problem) {
         let known = self.all.get(&problem.name);
         if known.is_some_and(|known| known.text == problem.text) {
@@ -47,7 +50,7 @@ impl Problems {
         self.all.insert(problem.name.clone(), problem);
     }
 
-    /// An object is served, or gone.
+    /// It is served, or gone.
     pub fn solved(&mut self, name: &str) {
         if !self.all.is_empty() {
             self.all.remove(name);
@@ -75,6 +78,11 @@ impl Problems {
         std::mem::take(&mut self.more)
     }
 
+    /// Whether everything is served.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// All that are kept.
     pub fn all(&self) -> impl Iterator<Item = &Problem> {
         self.all.values()
@@ -87,7 +95,7 @@ mod tests {
 
     fn problem(name: &str, text: &str) -> Problem {
         Problem {
-            kind: Kind::Endpoint,
+            kind: Some(Kind::Endpoint),
             name: name.into(),
             uid: None,
             text: text.into(),
