@@ -30,6 +30,7 @@ use prometheus_client::registry::Registry;
 use connections::Connections;
 use dns::DnsMetrics;
 use proxy::ProxyMetrics;
+use services::ServiceMetrics;
 use sessions::SessionMetrics;
 
 /// The content type of [`Metrics::encode`].
@@ -209,6 +210,8 @@ pub struct Metrics {
     pub connections: Connections<Closed>,
     /// The session listener.
     pub sessions: SessionMetrics,
+    /// Requests about services.
+    pub services: ServiceMetrics,
     /// Services by DNS.
     pub dns: DnsMetrics,
     /// What a proxy asks for.
@@ -251,6 +254,7 @@ impl Metrics {
             "",
         );
         let sessions = SessionMetrics::new(&mut registry);
+        let services = ServiceMetrics::new(&mut registry);
         let dns = DnsMetrics::new(&mut registry);
         let proxy = ProxyMetrics::new(&mut registry);
         registry.register(
@@ -303,6 +307,7 @@ impl Metrics {
             }),
             connections,
             sessions,
+            services,
             dns,
             proxy,
             reload_failures: Reload::ALL

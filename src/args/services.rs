@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 
+use crate::args::serve::count;
 use crate::args::{Store, values};
-use crate::discoverd::engine::Setup;
+use crate::discoverd::engine::{Limits, Setup};
 
 /// What `serve` is told of discoverd's services.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -35,6 +36,42 @@ pub struct Services {
         value_parser = values::time(Setup::TTL / 10, Setup::TTL * 360)
     )]
     pub service_ttl: Duration,
+    /// The most services
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_SERVICE_MAX_SERVICES",
+        value_name = "N",
+        default_value = "10000",
+        value_parser = count()
+    )]
+    pub service_max_services: usize,
+    /// The most instances of all services together
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_SERVICE_MAX_INSTANCES",
+        value_name = "N",
+        default_value = "100000",
+        value_parser = count()
+    )]
+    pub service_max_instances: usize,
+    /// The most instances of one service
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_SERVICE_MAX_PER_SERVICE",
+        value_name = "N",
+        default_value = "10000",
+        value_parser = count()
+    )]
+    pub service_max_per_service: usize,
+    /// The most who are told of the events of services
+    #[arg(
+        long,
+        env = "TUNNEL_REGISTRY_SERVICE_MAX_SUBSCRIBERS",
+        value_name = "N",
+        default_value = "10000",
+        value_parser = count()
+    )]
+    pub service_max_subscribers: usize,
 }
 
 impl Services {
@@ -44,12 +81,24 @@ impl Services {
         let is_usual = !matches!(store, Store::Kubernetes);
         self.services.unwrap_or(is_usual)
     }
+
+    /// How much there may be.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            services: self.service_max_services,
+            per_service: self.service_max_per_service,
+            instances: self.service_max_instances,
+            ..Limits::default()
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::args::Args;
+    use crate::discoverd::services::SUBSCRIBERS;
 
     fn services(line: &str) -> Result<Services, String> {
         let words = format!("tunnel-registry {line}");
@@ -77,7 +126,10 @@ mod tests {
 
     #[test]
     fn an_instance_stays_for_as_long_as_the_protocol_promises() {
-        assert_eq!(services("").unwrap().service_ttl, Setup::TTL);
+        let usual = services("").unwrap();
+        assert_eq!(usual.service_ttl, Setup::TTL);
+        assert_eq!(usual.limits(), Limits::default());
+        assert_eq!(usual.service_max_subscribers, SUBSCRIBERS);
         for line in ["--service-ttl 1s", "--service-ttl 1h"] {
             assert!(services(line).is_ok(), "{line}");
         }

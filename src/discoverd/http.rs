@@ -28,6 +28,8 @@ use crate::discoverd::problem::Problem;
 use crate::discoverd::record::{InstanceRecord, LeaderType, Shown};
 use crate::discoverd::services::Services;
 use crate::discoverd::tunnels::Tunnels;
+use crate::metrics::Metrics;
+use crate::metrics::services::Asked;
 use crate::server::Lasting;
 use crate::server::auth::Access;
 
@@ -45,6 +47,8 @@ pub struct Config {
     pub tunnels: Arc<dyn Tunnels>,
     /// Who may write, and see tunnels.
     pub access: Arc<Access>,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
     /// How long a body may take to arrive.
     pub request: Duration,
     /// How long a stream may be without a comment; at most [`COMMENT_EVERY`], and
@@ -118,7 +122,7 @@ async fn ping() -> Response<Body> {
 }
 
 async fn list(State(api): Api) -> Response<Body> {
-    answer(async {
+    api.answer(Asked::List, async {
         let all = api.services.list()?;
         let all: Vec<SentService<'_>> = all.iter().map(SentService::new).collect();
         json(&all)
@@ -127,7 +131,7 @@ async fn list(State(api): Api) -> Response<Body> {
 }
 
 async fn create(State(api): Api, names: Names<String>, request: Request) -> Response<Body> {
-    answer(async {
+    api.answer(Asked::Create, async {
         api.admit(request.headers())?;
         let service = name(&names)?;
         let body::Service { leader_type } = api.read(request).await?;
@@ -139,7 +143,7 @@ async fn create(State(api): Api, names: Names<String>, request: Request) -> Resp
 }
 
 async fn remove(State(api): Api, names: Names<String>, headers: HeaderMap) -> Response<Body> {
-    answer(async {
+    api.answer(Asked::Remove, async {
         api.admit(&headers)?;
         let request = engine::Request::Remove(name(&names)?);
         done(api.services.ask(request).await)
@@ -155,11 +159,14 @@ async fn watch(
     lasting: Kept,
     headers: HeaderMap,
 ) -> Response<Body> {
-    answer(async { api.stream(&name(&names)?, Wanted::All, &headers, lasting) }).await
+    api.answer(Asked::Watch, async {
+        api.stream(&name(&names)?, Wanted::All, &headers, lasting)
+    })
+    .await
 }
 
 async fn meta(State(api): Api, names: Names<String>) -> Response<Body> {
-    answer(async {
+    api.answer(Asked::Meta, async {
         let meta = api.services.meta(&name(&names)?)?;
         json(&SentMeta::new(&meta).map_err(broken)?)
     })
@@ -167,7 +174,7 @@ async fn meta(State(api): Api, names: Names<String>) -> Response<Body> {
 }
 
 async fn set_meta(State(api): Api, names: Names<String>, request: Request) -> Response<Body> {
-    answer(async {
+    api.answer(Asked::SetMeta, async {
         api.admit(request.headers())?;
         let service = name(&names)?;
         let body: body::Meta = api.read(request).await?;
@@ -188,7 +195,7 @@ async fn instances(
     lasting: Kept,
     headers: HeaderMap,
 ) -> Response<Body> {
-    answer(async {
+    api.answer(Asked::Instances, async {
         let service = name(&names)?;
         if wants_stream(&headers) {
             return api.stream(&service, Wanted::Instances, &headers, lasting);
@@ -210,7 +217,7 @@ async fn register(
     names: Names<(String, String)>,
     request: Request,
 ) -> Response<Body> {
-    answer(async {
+    api.answer(Asked::Register, async {
         api.admit(request.headers())?;
         let (service, id) = name_and_id(&names)?;
         let body: body::Instance = api.read(request).await?;
@@ -226,7 +233,7 @@ async fn unregister(
     names: Names<(String, String)>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    answer(async {
+    api.answer(Asked::Unregister, async {
         api.admit(&headers)?;
         let (service, id) = name_and_id(&names)?;
         let id = InstanceId::parse(id).ok_or(Problem::Id("id"))?;
@@ -242,7 +249,7 @@ async fn leader(
     lasting: Kept,
     headers: HeaderMap,
 ) -> Response<Body> {
-    answer(async {
+    api.answer(Asked::Leader, async {
         let service = name(&names)?;
         if wants_stream(&headers) {
             return api.stream(&service, Wanted::Leader, &headers, lasting);
@@ -253,7 +260,7 @@ async fn leader(
 }
 
 async fn set_leader(State(api): Api, names: Names<String>, request: Request) -> Response<Body> {
-    answer(async {
+    api.answer(Asked::SetLeader, async {
         api.admit(request.headers())?;
         let service = name(&names)?;
         let body::Leader { id } = api.read(request).await?;
@@ -265,6 +272,14 @@ async fn set_leader(State(api): Api, names: Names<String>, request: Request) -> 
 }
 
 impl Config {
+    /// Answers, and counts that.
+    async fn answer(&self, asked: Asked, answer: impl Future<Output = Answer>) -> Response<Body> {
+        let response = answer.await.unwrap_or_else(|problem| refuse(&problem));
+        let services = &self.metrics.services;
+        services.answered(asked, response.status());
+        response
+    }
+
     fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
         match self.access.admit_http(headers) {
             true => Ok(()),
@@ -344,10 +359,6 @@ fn json(value: &impl Serialize) -> Answer {
 fn broken(error: impl fmt::Display) -> Problem {
     tracing::error!(%error, "an answer could not be made; please report this");
     Problem::Broken
-}
-
-async fn answer(answer: impl Future<Output = Answer>) -> Response<Body> {
-    answer.await.unwrap_or_else(|problem| refuse(&problem))
 }
 
 fn refuse(problem: &Problem) -> Response<Body> {

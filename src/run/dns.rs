@@ -74,7 +74,7 @@ mod tests {
         let asked = args("tunnel-registry --dns-listen 127.0.0.1:0");
         let error = bind(&asked, None).err().unwrap().to_string();
         assert!(
-            error.contains("--dns-listen") && error.contains("--store"),
+            error.contains("--dns-listen") && error.contains("--services"),
             "{error}"
         );
         let unasked = bind(&args("tunnel-registry serve"), None).unwrap();

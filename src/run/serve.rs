@@ -119,7 +119,9 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
     let server = match &services {
         Some(services) => {
             let stopping = supervisor.stopping();
-            services::serve(server, services, &registry, args, &access, stopping)
+            services::serve(
+                server, services, &registry, &metrics, args, &access, stopping,
+            )
         }
         None => services::serve_nothing(server),
     };
@@ -188,22 +190,15 @@ pub async fn serve(args: &Serve) -> Result<Ended, StartError> {
         }
     });
     if let Some(services) = services {
-        supervisor.spawn(flushing, "service writer", {
-            let (services, backend) = (Arc::clone(&services), Arc::clone(&backend));
-            move |stop| endless(services::write(services, backend, stop, flush))
-        });
-        supervisor.spawn(background, "service events", {
-            let services = Arc::clone(&services);
-            |stop| endless(upkeep::service_events(services, stop))
-        });
-        supervisor.spawn(background, "tunnels as services", {
-            let (registry, services) = (Arc::clone(&registry), Arc::clone(&services));
-            |stop| endless(upkeep::tunnels(registry, services, stop))
-        });
-        let registry = Arc::clone(&registry);
-        supervisor.spawn(background, "service sweep", |stop| {
-            endless(upkeep::services(registry, services, stop))
-        });
+        let phases = (flushing, background);
+        services::spawn(
+            &mut supervisor,
+            phases,
+            services,
+            &registry,
+            &backend,
+            flush,
+        );
     }
     supervisor.spawn(background, "store", {
         let backend = Arc::clone(&backend);

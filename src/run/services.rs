@@ -9,13 +9,15 @@ use tracing::info;
 use crate::args::Serve;
 use crate::backend::Backend;
 use crate::discoverd::Services;
-use crate::discoverd::engine::{Limits, Setup};
+use crate::discoverd::engine::Setup;
 use crate::discoverd::http::{COMMENT_EVERY, Config, is_its_path, router, router_of_nothing};
-use crate::discoverd::services::SUBSCRIBERS;
+use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::run::serve::endless;
+use crate::run::supervisor::{Phase, Supervisor};
 use crate::server::Server;
 use crate::server::auth::Access;
-use crate::writeback;
+use crate::{upkeep, writeback};
 
 /// The services in a store.
 pub(super) fn services(
@@ -28,10 +30,11 @@ pub(super) fn services(
         identity: Arc::clone(identity),
         shared,
         ttl: args.services.service_ttl,
-        limits: Limits::default(),
+        limits: args.services.limits(),
         seed: fastrand::u64(..),
     };
-    Arc::new(Services::new(setup, SUBSCRIBERS, backend))
+    let subscribers = args.services.service_max_subscribers;
+    Arc::new(Services::new(setup, subscribers, backend))
 }
 
 /// Lets a server answer for them too, and for tunnels. `stop` ends their streams.
@@ -39,6 +42,7 @@ pub(super) fn serve(
     server: Server,
     services: &Arc<Services>,
     registry: &Arc<Registry>,
+    metrics: &Arc<Metrics>,
     args: &Serve,
     access: &Arc<Access>,
     stop: CancellationToken,
@@ -46,6 +50,7 @@ pub(super) fn serve(
     let paths = router(Config {
         services: Arc::clone(services),
         tunnels: Arc::clone(registry) as _,
+        metrics: Arc::clone(metrics),
         access: Arc::clone(access),
         request: args.times.request_timeout,
         comment: COMMENT_EVERY.min(args.times.idle_timeout / 2),
@@ -54,9 +59,36 @@ pub(super) fn serve(
     server.beside(paths, is_its_path)
 }
 
+/// Begins the tasks around them: the writer in the first phase, the rest in the second.
+pub(super) fn spawn(
+    supervisor: &mut Supervisor,
+    (flushing, background): (Phase, Phase),
+    services: Arc<Services>,
+    registry: &Arc<Registry>,
+    backend: &Arc<dyn Backend>,
+    flush: Duration,
+) {
+    supervisor.spawn(flushing, "service writer", {
+        let (services, backend) = (Arc::clone(&services), Arc::clone(backend));
+        move |stop| endless(write(services, backend, stop, flush))
+    });
+    supervisor.spawn(background, "service events", {
+        let services = Arc::clone(&services);
+        |stop| endless(upkeep::service_events(services, stop))
+    });
+    supervisor.spawn(background, "tunnels as services", {
+        let (registry, services) = (Arc::clone(registry), Arc::clone(&services));
+        |stop| endless(upkeep::tunnels(registry, services, stop))
+    });
+    let registry = Arc::clone(registry);
+    supervisor.spawn(background, "service sweep", |stop| {
+        endless(upkeep::services(registry, services, stop))
+    });
+}
+
 /// Writes what is wanted, until it is asked to stop and `flush` has passed. What is
 /// left then was promised to nobody: whoever asked was told that it was not stored.
-pub(super) async fn write(
+async fn write(
     services: Arc<Services>,
     backend: Arc<dyn Backend>,
     stop: CancellationToken,

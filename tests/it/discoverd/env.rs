@@ -90,9 +90,11 @@ impl Env {
         };
         let services = Arc::new(Services::new(of_services, plan.subscribers, &backend));
         let registry = testenv::registry_on(&backend, setup, Some(&services), &mut tasks, &stop);
+        let metrics = Arc::new(Metrics::new());
         let paths = router(Config {
             services: Arc::clone(&services),
             tunnels: Arc::clone(&registry) as _,
+            metrics: Arc::clone(&metrics),
             access,
             request: PATIENCE,
             comment: plan.comment,
@@ -100,7 +102,6 @@ impl Env {
         });
         let server = server.beside(paths, is_its_path);
         let address = server.local_addr();
-        let metrics = Arc::new(Metrics::new());
         metrics.register(Box::new(ServiceFigures::new(Arc::clone(&services))));
         tasks.spawn(server.run(registry, Arc::clone(&metrics), stop.clone()));
         let read = async {
