@@ -68,10 +68,8 @@ pub struct Import {
     pub file: Option<PathBuf>,
     /// Read the tunnels of today's peer (gost-plugins sd) from its Redis, as redis://USER:PASSWORD@HOST:PORT/DB
     ///
-    /// Only the host must be there.
-    ///
-    /// Nothing is written there. Everyone on the machine can read a command line:
-    /// with a password, use the variable.
+    /// Only the host must be given. Nothing is written there. Everyone on the machine
+    /// can read a command line: with a password, use the variable.
     #[arg(
         long,
         env = "TUNNEL_REGISTRY_IMPORT_REDIS",
