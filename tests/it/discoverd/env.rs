@@ -103,13 +103,14 @@ impl Env {
         let server = server.beside(paths, is_its_path);
         let address = server.local_addr();
         metrics.register(Box::new(ServiceFigures::new(Arc::clone(&services))));
-        tasks.spawn(server.run(registry, Arc::clone(&metrics), stop.clone()));
         let read = async {
+            registry.ready().await;
             while !services.is_ready() {
                 tokio::task::yield_now().await;
             }
         };
         timeout(PATIENCE, read).await.unwrap();
+        tasks.spawn(server.run(registry, Arc::clone(&metrics), stop.clone()));
         Self {
             address,
             services,
