@@ -7,7 +7,7 @@
 //!          ├ session ───────→ session ─┤                       │    ├ kubernetes
 //!          │ (lines)            ↑      │                       │    └ etcd
 //!          └ discoverd ─────→ services ┘                       │
-//!            (HTTP, events)     ↑                              │
+//!            (HTTP, DNS)        ↑                              │
 //!                               └──── upkeep (mirror, pods) ───┤
 //!                                     controller (collect) ────┘
 //!
@@ -27,8 +27,8 @@
 //! - **Proxy sessions** ([`session`]) are the same again for what a proxy's
 //!   backends announce: an engine that decides, and [`session::Sessions`] around it.
 //! - **Services** ([`discoverd`]) are the same once more, for instances that
-//!   register with attributes: an engine, [`discoverd::Services`] around it, and
-//!   their HTTP API with events.
+//!   register with attributes: an engine, [`discoverd::Services`] around it, their
+//!   HTTP API with events, and their names in DNS.
 //! - **Backends** ([`backend`]) are stores behind a small contract;
 //!   [`backend::kubernetes`] and [`backend::etcd`] are those that replicas of the
 //!   registry share. `docs/stores.md` tells how to write another one.
