@@ -4,11 +4,12 @@ use std::process::ExitCode;
 
 use futures::{Stream, StreamExt as _};
 use serde_json::json;
-use tunnel_registry_client::{Client, Instance};
+use tunnel_registry_client::{Client, Event, Instance};
 
 use crate::args::client::{Leader, Lines};
 use crate::cli::output::Output;
 use crate::cli::problem::Problem;
+use crate::cli::watch::Losses;
 use crate::signals::Signal;
 use crate::table::printable;
 use crate::time::Now;
@@ -31,7 +32,7 @@ pub(super) async fn run(
     let leader = client.leader(service).await?;
     let Some(leader) = leader else {
         return Err(Problem::NotThere(format!(
-            "nobody leads {service}; `tunnel-registry get {service}` shows its instances"
+            "nobody leads {service}, or there is no such service; `tunnel-registry get` shows all"
         )));
     };
     match args.output {
@@ -47,16 +48,29 @@ async fn follow(
     mut signals: impl Stream<Item = Signal> + Unpin,
     output: &Output,
 ) -> Result<ExitCode, Problem> {
-    let mut leaders = client.follow_leader(&args.service);
+    // Not only the leaders: a loss is told, too.
+    let mut watch = client.watch(&args.service);
+    let (mut losses, mut is_told) = (Losses::default(), false);
     loop {
-        let leader = tokio::select! {
+        let event = tokio::select! {
             _ = signals.next() => return Ok(ExitCode::SUCCESS),
-            leader = leaders.next() => leader,
+            event = watch.next() => event,
         };
-        let Some(leader) = leader else {
+        let Some(event) = event else {
             return Ok(ExitCode::SUCCESS);
         };
-        let (leader, now) = (leader?, Now::read().wall);
+        let event = event?;
+        if let Some(note) = losses.note(&event) {
+            output.note(&note);
+        }
+        let leader = match event {
+            Event::Leader(leader) => leader,
+            // Nobody leads.
+            Event::Current if !is_told => None,
+            _ => continue,
+        };
+        is_told = true;
+        let now = Now::read().wall;
         match args.output {
             Lines::Text => {
                 let addr = leader.map_or_else(|| "nobody".into(), |leader| printable(&leader.addr));
@@ -80,7 +94,7 @@ async fn resolve(client: &Client, service: &str, named: &str) -> Result<String, 
     match (found.next(), found.next()) {
         (Some(Instance { id, .. }), None) => Ok(id.clone()),
         (None, _) => Err(Problem::NotThere(format!(
-            "no instance of {service} is at {named}; name one that is not there yet by its id"
+            "no instance of {service} is at {named}; name one that is not there yet by its id. Only a service that was made with --leader manual takes one"
         ))),
         (Some(_), Some(_)) => Err(Problem::NotThere(format!(
             "several instances of {service} are at {named}; name one by its id, which `tunnel-registry get -o wide {service}` shows"

@@ -15,7 +15,18 @@ pub fn completions(shell: Shell) -> Vec<u8> {
     let mut command = args::command();
     let name = command.get_name().to_owned();
     clap_complete::generate(shell, &mut command, name, &mut text);
-    text
+    match shell {
+        Shell::Bash => whole(&text).into(),
+        _ => text,
+    }
+}
+
+/// The script for bash with names that fit each other: clap_complete 4.6 takes the
+/// dash in the program's name for the end of a command in some of them, so nothing
+/// behind the first word would be completed.
+fn whole(script: &[u8]) -> String {
+    let script = String::from_utf8_lossy(script);
+    script.replace("tunnel__subcmd__registry", "tunnel__registry")
 }
 
 /// The manual page of the program.

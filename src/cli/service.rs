@@ -31,7 +31,7 @@ pub(super) async fn run(
             };
             let meta = meta.ok_or_else(|| {
                 Problem::NotThere(format!(
-                    "there is no meta data of {service}; `tunnel-registry service meta {service} --set JSON` writes some"
+                    "there is no meta data of {service}; `tunnel-registry service meta {service} --set JSON` writes some, if there is such a service (`tunnel-registry get` shows all)"
                 ))
             })?;
             output.json(&meta)?;

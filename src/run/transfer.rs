@@ -117,11 +117,12 @@ pub(super) fn import(args: &Import) -> Result<ExitCode, StartError> {
         Ok::<_, StartError>(put(&*backend, &records, present, manner).await)
     })?;
     runtime.shutdown_background();
-    Ok(tell(&report, manner, skipped.is_empty()))
+    Ok(tell(&report, manner, skipped.len()))
 }
 
 /// Tells what became of the records.
-fn tell(report: &Report, manner: Manner, is_whole: bool) -> ExitCode {
+fn tell(report: &Report, manner: Manner, skipped: usize) -> ExitCode {
+    let left_out = report.refused.len() + skipped;
     for (key, why) in report.refused.iter().take(NAMED) {
         say(&format!("left out: {key}: {why}"));
     }
@@ -136,18 +137,18 @@ fn tell(report: &Report, manner: Manner, is_whole: bool) -> ExitCode {
         report.created + report.replaced,
         report.replaced,
         report.there,
-        report.refused.len()
+        left_out
     ));
-    match report.refused.is_empty() && is_whole {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    match left_out {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     }
 }
 
 /// The store that is meant. One that ends with its process has nothing to move.
 fn named(part: &Part) -> Result<Store, StartError> {
     match part.store.clone().map_or_else(Store::usual, Ok)? {
-        Store::Memory => Err("the memory store is inside a running registry and ends with it: nothing can be exported from it or imported into it; use --store file:PATH or kubernetes".into()),
+        Store::Memory => Err("the memory store is inside a running registry and ends with it: nothing can be exported from it or imported into it; use --store file:PATH, kubernetes or etcd:URL".into()),
         store => Ok(store),
     }
 }

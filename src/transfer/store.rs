@@ -12,7 +12,7 @@ use crate::transfer::plan::{Present, Refusal, Step, step};
 
 /// How long a store may take to tell everything that it holds: as long as the
 /// largest one takes, and more.
-pub const READ_WITHIN: Duration = Duration::from_secs(120);
+pub const READ_WITHIN: Duration = Duration::from_secs(60);
 /// How long one write may take.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// How often a write is tried that the store could not take, or that somebody else

@@ -28,8 +28,9 @@ async fn a_version_that_is_too_old_makes_one_kind_list_again() {
         if request.method() == Method::GET && !is_watch && is_lease {
             counted.fetch_add(1, Ordering::Relaxed);
         }
+        let is_endpoint = request.uri().path().ends_with("/tunnelendpoints");
         // The first watch of endpoints begins before the definition was there.
-        if is_watch && !is_lease && !aged.swap(true, Ordering::Relaxed) {
+        if is_watch && is_endpoint && !aged.swap(true, Ordering::Relaxed) {
             return Some(with_query(request, |query| {
                 let parameters = query.split('&').map(|one| match one.split_once('=') {
                     Some(("resourceVersion", _)) => "resourceVersion=1",
