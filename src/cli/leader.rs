@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use futures::{Stream, StreamExt as _};
+use futures::Stream;
 use serde_json::json;
 use tunnel_registry_client::{Client, Event, Instance};
 
 use crate::args::client::{Leader, Lines};
 use crate::cli::output::Output;
 use crate::cli::problem::Problem;
-use crate::cli::watch::Losses;
+use crate::cli::watch::Events;
 use crate::signals::Signal;
 use crate::table::printable;
 use crate::time::Now;
@@ -49,20 +49,9 @@ async fn follow(
     output: &Output,
 ) -> Result<ExitCode, Problem> {
     // Not only the leaders: a loss is told, too.
-    let mut watch = client.watch(&args.service);
-    let (mut losses, mut is_told) = (Losses::default(), false);
-    loop {
-        let event = tokio::select! {
-            _ = signals.next() => return Ok(ExitCode::SUCCESS),
-            event = watch.next() => event,
-        };
-        let Some(event) = event else {
-            return Ok(ExitCode::SUCCESS);
-        };
-        let event = event?;
-        if let Some(note) = losses.note(&event) {
-            output.note(&note);
-        }
+    let mut events = Events::of(client, &args.service);
+    let mut is_told = false;
+    while let Some(event) = events.next(&mut signals, output).await? {
         let leader = match event {
             Event::Leader(leader) => leader,
             // Nobody leads.
@@ -81,6 +70,7 @@ async fn follow(
             }
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The id of an instance that is named by it, or by its address.

@@ -21,20 +21,8 @@ pub(super) async fn run(
     mut signals: impl Stream<Item = Signal> + Unpin,
     output: &Output,
 ) -> Result<ExitCode, Problem> {
-    let mut watch = client.watch(&args.service);
-    let mut losses = Losses::default();
-    loop {
-        let event = tokio::select! {
-            _ = signals.next() => return Ok(ExitCode::SUCCESS),
-            event = watch.next() => event,
-        };
-        let Some(event) = event else {
-            return Ok(ExitCode::SUCCESS);
-        };
-        let event = event?;
-        if let Some(note) = losses.note(&event) {
-            output.note(&note);
-        }
+    let mut events = Events::of(client, &args.service);
+    while let Some(event) = events.next(&mut signals, output).await? {
         let now = Now::read().wall;
         match args.output {
             Lines::Text => {
@@ -49,17 +37,51 @@ pub(super) async fn run(
             }
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What happens to a service. Losses of the registry are told to people.
+pub(super) struct Events {
+    watch: tunnel_registry_client::Watch,
+    losses: Losses,
+}
+
+impl Events {
+    /// Those of this service.
+    pub fn of(client: &Client, service: &str) -> Self {
+        Self {
+            watch: client.watch(service),
+            losses: Losses::default(),
+        }
+    }
+
+    /// The next one; none after a signal.
+    pub async fn next(
+        &mut self,
+        signals: &mut (impl Stream<Item = Signal> + Unpin),
+        output: &Output,
+    ) -> Result<Option<Event>, Problem> {
+        let event = tokio::select! {
+            _ = signals.next() => return Ok(None),
+            event = self.watch.next() => event,
+        };
+        let event = event.transpose()?;
+        if let Some(note) = event.as_ref().and_then(|event| self.losses.note(event)) {
+            output.note(&note);
+        }
+        Ok(event)
+    }
 }
 
 /// Tells people of losses, and of their end.
 #[derive(Debug, Default)]
-pub(super) struct Losses {
+struct Losses {
     is_lost: bool,
 }
 
 impl Losses {
     /// What to say of an event.
-    pub fn note(&mut self, event: &Event) -> Option<String> {
+    fn note(&mut self, event: &Event) -> Option<String> {
         match event {
             Event::Lost(error) => {
                 self.is_lost = true;

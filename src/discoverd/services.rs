@@ -104,6 +104,16 @@ impl Inner {
             self.hub.tell(&event);
         }
     }
+
+    /// Answers the requests that were decided.
+    fn answer(&mut self) {
+        for (ticket, outcome) in self.engine.take_answers() {
+            if let Some(waiter) = self.waiters.remove(&ticket) {
+                // One who went away does not wait.
+                let _gone = waiter.send(outcome);
+            }
+        }
+    }
 }
 
 impl Services {
@@ -188,12 +198,7 @@ impl Services {
         if inner.hub.flush(Now::read().mono).is_some() {
             self.held_back.notify_one();
         }
-        for (ticket, outcome) in inner.engine.take_answers() {
-            if let Some(waiter) = inner.waiters.remove(&ticket) {
-                // One who went away does not wait.
-                let _gone = waiter.send(outcome);
-            }
-        }
+        inner.answer();
         if inner.engine.waiting_writes() > 0 {
             self.writes.notify_one();
         }
@@ -379,12 +384,8 @@ impl Source for Services {
         let writes = std::iter::from_fn(|| inner.engine.next_write(now))
             .take(max)
             .collect();
-        let answers = inner.engine.take_answers();
-        for (ticket, outcome) in answers {
-            if let Some(waiter) = inner.waiters.remove(&ticket) {
-                let _gone = waiter.send(outcome);
-            }
-        }
+        // Not all of `finish`, which would wake the writer that is asking.
+        inner.answer();
         writes
     }
 

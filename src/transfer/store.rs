@@ -61,19 +61,16 @@ pub async fn collect(backend: &dyn Backend, kinds: &[Kind]) -> Result<Present, C
                 return Ok(present);
             }
         }
-        if missing.is_empty() || Instant::now() >= until {
-            break;
+        if Instant::now() >= until {
+            let why = backend.trouble().or(broke);
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            return Err(CollectError::Silent { why });
         }
         // Each watch begins with everything.
         missing = wanted.clone();
         sleep(FIRST_WAIT).await;
     }
-    if missing.is_empty() {
-        return Ok(present);
-    }
-    let why = backend.trouble().or(broke);
-    let why = why.map_or_else(String::new, |why| format!(": {why}"));
-    Err(CollectError::Silent { why })
+    Ok(present)
 }
 
 fn apply(present: &mut Present, missing: &mut Set<Kind>, wanted: &Set<Kind>, change: Change) {

@@ -30,7 +30,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::etcd::server as etcd;
+use super::{on_etcd, on_kubernetes};
 use crate::kube::env::Env;
 use crate::process::{Net, PATIENCE, Registry, Setup, folder};
 
@@ -137,21 +137,14 @@ async fn runs_at(registry: Registry) -> Registry {
 #[tokio::test]
 async fn the_go_client_works_unchanged_in_kubernetes() {
     let (env, folder) = (Env::start().await, folder());
-    let mut setup = Setup::new(Net::take(), folder.path());
-    setup.store = Some("kubernetes".into());
-    setup.environment = vec![("KUBECONFIG", env.kubeconfig().into())];
-    let flags = format!("--namespace {} --watch-pods off --services", env.namespace);
-    let registry = setup.flags(&flags).start().await;
+    let registry = on_kubernetes(&env, folder.path()).await;
     runs_at(registry).await.stop().await;
 }
 
 #[tokio::test]
 async fn the_go_client_works_unchanged_on_etcd() {
     let folder = folder();
-    let mut setup = Setup::new(Net::take(), folder.path());
-    setup.store = Some(etcd::common().await.store().into());
-    let flags = format!("--etcd-prefix {}", etcd::prefix());
-    let registry = setup.flags(&flags).start().await;
+    let registry = on_etcd(folder.path()).await;
     runs_at(registry).await.stop().await;
 }
 

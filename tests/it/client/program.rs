@@ -4,7 +4,7 @@ use serde_json::json;
 use tunnel_registry::client::{Client, Instance, LeaderType, ServiceMeta, instance_id};
 
 use super::told::{are, next};
-use crate::etcd::server as etcd;
+use super::{on_etcd, on_kubernetes};
 use crate::kube::env::Env;
 use crate::process::{Net, Setup, folder};
 
@@ -143,11 +143,7 @@ async fn on_the_memory_store() {
 #[tokio::test]
 async fn on_the_kubernetes_store() {
     let (env, folder) = (Env::start().await, folder());
-    let mut setup = Setup::new(Net::take(), folder.path());
-    setup.store = Some("kubernetes".into());
-    setup.environment = vec![("KUBECONFIG", env.kubeconfig().into())];
-    let flags = format!("--namespace {} --watch-pods off --services", env.namespace);
-    let registry = setup.flags(&flags).start().await;
+    let registry = on_kubernetes(&env, folder.path()).await;
     runs_at(&format!("http://{}", registry.setup.listen)).await;
     registry.stop().await;
 }
@@ -155,12 +151,7 @@ async fn on_the_kubernetes_store() {
 #[tokio::test]
 async fn on_the_etcd_store() {
     let folder = folder();
-    let mut setup = Setup::new(Net::take(), folder.path());
-    setup.store = Some(etcd::common().await.store().into());
-    let registry = setup
-        .flags(&format!("--etcd-prefix {}", etcd::prefix()))
-        .start()
-        .await;
+    let registry = on_etcd(folder.path()).await;
     runs_at(&format!("http://{}", registry.setup.listen)).await;
     registry.stop().await;
 }
